@@ -1,7 +1,103 @@
 """The thin Functional model that `backbone` and `attach` return."""
 import keras
 
+from . import _check, _compat
+
 
 @keras.saving.register_keras_serializable("keras_transfer")
 class Network(keras.Model):
-    """A Functional model."""
+    """A Functional model whose frozen layers run in inference mode, and which refuses a forgotten `compile`.
+
+    `kt.backbone` and `kt.attach` make it. In use it is a plain Functional `keras.Model`: `fit`, `save`, `export`,
+    `get_layer` and the rest are Keras's.
+
+    - *Frozen means inference.* Under `training=True` a layer whose weights are all frozen draws no dropout and no
+      stochastic depth and moves no statistics. A layer without weights follows what lies below it: it is in
+      inference mode if its own flag is off, or if there are weights below it and all of them are frozen.
+      `training=False`, written where a nested model was called, is honoured.
+    - *A forgotten compile raises.* Keras reads `trainable` when it traces the training step, so a change after
+      `compile` would train the old set of weights in silence; `fit` and `train_on_batch` raise instead.
+    - *Keys are checked.* A key of `loss`, `loss_weights` or `metrics` that is no output is refused by `compile`.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        for tensor, its_mask in zip(keras.tree.flatten(inputs), keras.tree.flatten(mask)):
+            if its_mask is not None:
+                _compat.set_mask(tensor, its_mask)
+        return _Walk(training).run(self, inputs)
+
+    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **options):
+        for argument, value in [("loss", loss), ("loss_weights", loss_weights), ("metrics", metrics),
+                                ("weighted_metrics", weighted_metrics)]:
+            check_keys(self, value, f"key of `{argument}`")
+        if isinstance(loss, dict) and isinstance(loss_weights, dict):
+            loss_weights = {name: loss_weights.get(name, 1.0) for name in loss}
+        super().compile(optimizer=optimizer, loss=loss, loss_weights=loss_weights, metrics=metrics,
+                        weighted_metrics=weighted_metrics, **options)
+        self._compiled_flags = trainable_flags(self)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def make_train_function(self, force=False):
+        if not force and self.compiled and self._compiled_flags != trainable_flags(self):
+            raise ValueError("What trains has changed since `compile` (freeze, unfreeze or a `trainable` flag), and "
+                             "Keras would go on training the old set of weights. Call `model.compile(...)` again "
+                             "before `fit`.")
+        self._compiled_flags = trainable_flags(self)
+        return super().make_train_function(force=force)
+
+
+def trainable_flags(model):
+    """Returns the `trainable` flags of all layers and weights of `model`: two equal tuples train the same."""
+    return tuple(x.trainable for x in [*_compat.flat_layers(model), *model.weights])
+
+
+def check_keys(model, value, what):
+    """Refuses a dict `value` with a key that is no output of `model`."""
+    if isinstance(value, dict):
+        outputs = _compat.output_structure(model)
+        known = list(outputs) if isinstance(outputs, dict) else model.output_names
+        for key in value:
+            _check.one_of(key, known, what)
+
+
+class _Walk:
+    """One pass through the graph that hands `training` to the layers that are live and False to the frozen ones."""
+
+    def __init__(self, training):
+        self.training = training
+        self.below = {}  # id of a tensor -> are the weights below it live (True), frozen (False), or are there none (None)
+
+    def run(self, model, inputs):
+        return _compat.run_graph(_compat.graph(model), inputs, self.wrap)
+
+    def wrap(self, operation):
+        def call(*args, **kwargs):
+            below = _merge(self.below.get(id(t)) for t in keras.tree.flatten((args, kwargs)))
+            here = own_state(operation)
+            if _compat.graph(operation) is not None and kwargs.get("training") is not False:
+                return self.run(operation, *args)
+            if isinstance(operation, keras.layers.Layer) and _compat.takes_training(operation):
+                live = here if here is not None else operation.trainable and below is not False
+                if _compat.graph(operation) is None:  # whose default, often False, is among the arguments here
+                    kwargs["training"] = self.training if live else False
+            outputs = operation(*args, **kwargs)
+            self.below.update((id(t), _merge([here, below])) for t in keras.tree.flatten(outputs))
+            return outputs
+        return call
+
+
+def own_state(operation):
+    """Returns True for a layer with weights that train, False for one whose weights are frozen, None without either."""
+    weights = getattr(operation, "weights", [])
+    if any(w.trainable for w in weights):
+        return True
+    return False if weights and not operation.trainable else None
+
+
+def _merge(states):
+    states = [s for s in states if s is not None]
+    return any(states) if states else None

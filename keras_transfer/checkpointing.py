@@ -1,0 +1,105 @@
+"""The state of a run of `fine_tune`, and its checkpoint: one file, replaced whole after every epoch."""
+import dataclasses
+import json
+import os
+import pathlib
+import tempfile
+import zipfile
+
+import numpy as np
+
+FILE = "checkpoint.npz"
+
+
+@dataclasses.dataclass
+class RunState:
+    """Where a run is, its history, and its best weights so far.
+
+    Attributes:
+        settings: what a run must have in common with a checkpoint to go on from it, by name.
+        seed: the seed of shuffling, augmentation and dropout.
+        phase: the number of the phase that the run is in.
+        begun: the number of epochs done before this phase.
+        epoch: the number of epochs done in all phases.
+        phase_over: whether the phase has ended, by its number of epochs or early.
+        finished: whether the whole run has ended.
+        wait: epochs of this phase without a better validation loss.
+        best: the lowest validation loss so far, None before the first.
+        history: lists with a value for each epoch, by name.
+        best_weights: the weights at `best`, None without validation.
+    """
+
+    settings: dict
+    seed: int
+    phase: int = 0
+    begun: int = 0
+    epoch: int = 0
+    phase_over: bool = False
+    finished: bool = False
+    wait: int = 0
+    best: float | None = None
+    history: dict = dataclasses.field(default_factory=dict)
+    best_weights: list | None = None
+
+    def log(self, **values):
+        """Adds one epoch to the history."""
+        for name, value in values.items():
+            self.history.setdefault(name, []).append(value)
+
+    def save(self, directory, variables):
+        """Writes the state and the values of `variables`, beside the old file and then in its place.
+
+        Raises:
+            OSError: the disk is full or the folder can't be written; the old checkpoint is untouched.
+        """
+        arrays = {f"now_{i}": v.numpy() for i, v in enumerate(variables)}
+        arrays |= {f"best_{i}": a for i, a in enumerate(self.best_weights or [])}
+        text = json.dumps({name: value for name, value in vars(self).items() if name != "best_weights"})
+        with atomic(pathlib.Path(directory) / FILE) as file:
+            np.savez(file, told=np.array(text), **arrays)
+
+    def load(self, directory):
+        """Takes over the checkpoint in `directory`, if there is one, and returns the values of its variables.
+
+        Raises:
+            ValueError: the checkpoint is of a run with other settings, or no checkpoint of ours.
+        """
+        path = pathlib.Path(directory) / FILE
+        if not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                told = json.loads(str(arrays["told"]))
+                numbered = {prefix: [arrays[f"{prefix}_{i}"] for i in range(len(arrays.files))
+                                     if f"{prefix}_{i}" in arrays.files] for prefix in ("now", "best")}
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is no checkpoint of `fine_tune` ({error}). Delete it to start anew.") from error
+        settings = told["settings"]
+        differing = [f"{k} was {settings.get(k)!r} and is {v!r}" for k, v in self.settings.items() if settings.get(k) != v]
+        if differing:
+            raise ValueError(f"{path} is of another run: {'; '.join(differing)}. Give the same settings to go on with "
+                             "it, or another `directory` to start anew.")
+        vars(self).update(told, best_weights=numbered["best"] or None)
+        return numbered["now"]
+
+
+class atomic:
+    """Context: a binary file beside `path` that takes its place when all is written, and vanishes on an error."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+
+    def __enter__(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, self.beside = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        self.file = os.fdopen(handle, "wb")
+        return self.file
+
+    def __exit__(self, kind, error, trace):
+        try:
+            self.file.close()
+            if kind is None:
+                os.replace(self.beside, self.path)
+        finally:
+            if os.path.exists(self.beside):
+                os.unlink(self.beside)

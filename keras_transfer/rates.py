@@ -1,0 +1,121 @@
+"""Layer-wise learning rates: every stock optimizer with a multiplier for each variable."""
+import keras
+
+from . import _compat, blocks
+
+
+def layerwise(optimizer, model, decay=0.8):
+    """Returns a copy of `optimizer` that trains deeper blocks of the backbone more slowly.
+
+    The heads train at the optimizer's rate, the top block of the backbone at `decay` times it, the block below at
+    `decay**2`, and so on (Howard and Ruder 2018, arXiv:1801.06146, discriminative fine-tuning; there per layer,
+    here per block, since a network of 150 layers would leave its lower half at rest). The *update* is multiplied,
+    weight decay included: scaling the gradient would change nothing with Adam. If `model` was compiled with an
+    optimizer of the same class, the moments of the variables that it trained are taken over, and its step count
+    unless the rate is a schedule.
+
+    Args:
+        optimizer: a `keras.optimizers.Optimizer` or its name; it is not changed.
+        model: what `kt.attach` returned, with the flags set as it is going to train.
+        decay: the ratio of the rates of neighbouring blocks, over 0 and at most 1.
+
+    Returns:
+        A `keras.optimizers.Optimizer`, built for the variables of `model` that train now.
+
+    Raises:
+        ValueError: `decay` is out of range, or the optimizer is a `MultiOptimizer`.
+
+    Example:
+        >>> kt.unfreeze(model, last=30)
+        >>> model.compile(optimizer=kt.layerwise(keras.optimizers.Adam(1e-4), model), **kt.objectives(model))
+    """
+    if not 0 < decay <= 1:
+        raise ValueError(f"`decay` must be over 0 and at most 1. Received: {decay!r}")
+    optimizer = _compat.inner(keras.optimizers.get(optimizer))
+    base = getattr(type(optimizer), "base", type(optimizer))
+    if issubclass(base, keras.optimizers.MultiOptimizer):
+        raise ValueError("`optimizer` is a MultiOptimizer, which already has an optimizer for each variable. "
+                         "Give one optimizer, such as keras.optimizers.Adam(1e-4).")
+    config = {**optimizer.get_config(), "multipliers": multipliers(model, decay)}
+    with model.distribute_strategy.scope():
+        new = _class_for(base).from_config(config)
+        new.build(model.trainable_variables)
+        carry_moments(getattr(model, "optimizer", None), new)
+    return new
+
+
+def multipliers(model, decay):
+    """Returns `{variable path: multiplier}` for the weights of the backbone; all others have multiplier 1."""
+    backbone = next((layer for layer in model.layers if layer.name == "backbone"), model)
+    groups = blocks.blocks(backbone) if _compat.graph(backbone) is not None else [("backbone", [backbone])]
+    weighted = [layers for _, layers in groups if any(layer.weights for layer in layers)]
+    found = {}
+    for depth, layers in enumerate(reversed(weighted), start=1):
+        for weight in (w for layer in layers for w in layer.trainable_weights):
+            if found.setdefault(weight.path, decay ** depth) != decay ** depth:
+                raise ValueError(f"Two layers have weights of the same path {weight.path!r}, so their rates can't be "
+                                 "told apart. Give the layers of the backbone different names.")
+    return found
+
+
+def carry_moments(old, new):
+    """Copies the moments and the step count of `old` to `new`, for variables that both were built for.
+
+    Nothing is copied between optimizers of different classes, whose moments mean different things. The step count
+    stays 0 where the rate of `new` is a schedule, which is meant to begin at its beginning.
+    """
+    old, new = _compat.inner(old), _compat.inner(new)
+    if old is None or not old.built or _base(old) is not _base(new):
+        return
+    source = _by_path(old)
+    constant = not isinstance(new.get_config()["learning_rate"], dict)
+    for path, variable in _by_path(new).items():
+        if path in source and source[path].shape == variable.shape and (constant or path != "iteration"):
+            variable.assign(source[path])
+
+
+def remade(optimizer, **changes):
+    """Returns a fresh, unbuilt optimizer with the settings of `optimizer`, loss scaling left out."""
+    optimizer = _compat.inner(optimizer)
+    return type(optimizer).from_config({**optimizer.get_config(), **changes})
+
+
+def _by_path(optimizer):
+    """Optimizer variables by their path without the optimizer's name; learning rate and doubtful names left out."""
+    paths = [v.path.split("/", 1)[-1] for v in optimizer.variables]
+    return {p: v for p, v in zip(paths, optimizer.variables) if paths.count(p) == 1 and p != "learning_rate"}
+
+
+def _base(optimizer):
+    return getattr(type(optimizer), "base", type(optimizer))
+
+
+def _define(base):
+    """Defines and registers `Layerwise<base>`."""
+
+    class Layerwise(_compat.ScaledUpdates, base):
+        __doc__ = f"`{base.__name__}` with a multiplier of the update for each variable. `kt.layerwise` makes it."
+
+        def __init__(self, *args, multipliers=None, **options):
+            super().__init__(*args, **options)
+            self.multipliers = dict(multipliers or {})
+
+        def get_config(self):
+            return {**super().get_config(), "multipliers": dict(self.multipliers)}
+
+    Layerwise.base = base
+    Layerwise.__name__ = Layerwise.__qualname__ = f"Layerwise{base.__name__}"
+    keras.saving.register_keras_serializable("keras_transfer", name=Layerwise.__name__)(Layerwise)
+    return Layerwise
+
+
+_STOCK = [c for c in vars(keras.optimizers).values() if isinstance(c, type)
+          and issubclass(c, keras.optimizers.Optimizer) and c not in
+          (keras.optimizers.Optimizer, keras.optimizers.LossScaleOptimizer, keras.optimizers.MultiOptimizer)]
+_CLASSES = {base: _define(base) for base in _STOCK}
+
+
+def _class_for(base):
+    if base not in _CLASSES:
+        _CLASSES[base] = _define(base)
+    return _CLASSES[base]

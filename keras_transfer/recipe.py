@@ -1,0 +1,193 @@
+"""The recipe: the head first, then the last layers, one History."""
+import keras
+import numpy as np
+
+from . import _check, _compat, blocks
+from .assembling import objectives
+from .checkpointing import RunState
+from .fitting import check_data, info_of
+from .freezing import backbone_of, freeze, unfreeze
+from .rates import carry_moments, layerwise, remade
+
+_PATIENCE = 5       # epochs without a better validation loss before a phase ends
+_TUNING_RATE = 0.1  # of the rate that the head trains with
+_LAST_SHARE = 0.25  # of the layers are tuned, if nothing is said
+
+
+def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=None, directory=None, seed=None,
+              deterministic=False, callbacks=(), verbose="auto"):
+    """Trains the heads on the frozen backbone, then the last layers of the backbone as well.
+
+    The second phase runs at a tenth of the rate, falling from block to block (`kt.layerwise`), with batch norms
+    frozen. With `validation`, a phase ends after 5 epochs without a lower validation loss (give a
+    `keras.callbacks.EarlyStopping` of your own to have it otherwise), and the best weights of all epochs are in the
+    model on return; it is then compiled, and `evaluate` works.
+
+    With a `directory`, a run that was killed goes on from its last whole epoch when the same call is made again, and
+    one that has ended is restored at once. For the data sets of `kt.data`, shuffling, augmentation and dropout depend
+    on the seed and the epoch only, so that with `deterministic=True` the weights are then the same to the last bit.
+
+    Args:
+        model: what `kt.attach` returned. Compiled: its loss, loss weights, metrics and the settings of its
+            optimizer are kept; else those of `kt.objectives` and Adam.
+        train: a `tf.data.Dataset` of (x, y) or (x, y, sample weights), a `keras.utils.PyDataset`, or a tuple of
+            arrays; y as the heads want it, a dict for several.
+        validation: the same for validation, or None: then nothing ends early and the last weights stay.
+        head_epochs: the number of epochs with the backbone frozen; 0 leaves that phase out.
+        epochs: the number of epochs with its last part trained; 0 leaves that phase out.
+        last: what is trained then, as in `kt.unfreeze`; None: the last quarter of the layers, rounded to a block.
+        directory: a folder for the checkpoint, made if needed.
+        seed: a whole number for `keras.utils.set_random_seed`; None: drawn anew, or 0 if deterministic.
+        deterministic: whether TensorFlow is told to give the same bits each time, for the rest of the process.
+        callbacks: further Keras callbacks, begun and ended once in each phase.
+        verbose: as in `fit`: "auto", 0, 1 or 2.
+
+    Returns:
+        One `keras.callbacks.History` over both phases, with `learning_rate` and `phase` ("head" or "tune").
+
+    Raises:
+        ValueError: an argument is out of range, labels don't fit the heads, `last` is not in the backbone, or the
+            directory holds the checkpoint of another run.
+
+    Example:
+        >>> history = kt.fine_tune(model, train, valid, head_epochs=10, epochs=5)
+    """
+    plan = _plan(model, head_epochs, epochs, last)
+    check_data(model, train, "train")
+    check_data(model, validation, "validation")
+    if deterministic:
+        import tensorflow as tf
+
+        seed = 0 if seed is None else seed
+        tf.config.experimental.enable_op_determinism()
+    drawn = int(np.random.SeedSequence().generate_state(1)[0] >> 1) if seed is None else _check.whole(seed, "seed")
+    keras.utils.set_random_seed(drawn % 2**32)
+    train_info = info_of(train)
+    state = RunState({"head_epochs": head_epochs, "epochs": epochs, "last": last, "seed": seed,
+                      "weights": len(model.weights), "parameters": model.count_params(),
+                      "data": getattr(train_info, "fingerprint", None)}, drawn)
+    saved = None if directory is None else state.load(directory)
+    keeper = _Keeper(state, directory, train_info, any(isinstance(c, keras.callbacks.EarlyStopping) for c in callbacks))
+    with model.distribute_strategy.scope():
+        _run(model, plan, state, saved, keeper, {"x": train, "validation_data": validation, "verbose": verbose}, callbacks)
+    return _history(model, state)
+
+
+def _plan(model, head_epochs, epochs, last):
+    """The phases that have epochs: (name, number of epochs, what sets the flags)."""
+    _check.whole(head_epochs, "head_epochs")
+    _check.whole(epochs, "epochs")
+    backbone = backbone_of(model) if isinstance(model, keras.Model) else model
+    if backbone is model:
+        raise TypeError(f"`model` must be what `kt.attach` returned, with a layer named 'backbone'. "
+                        f"Received: {type(model).__name__}")
+    if not head_epochs + epochs:
+        raise ValueError("`head_epochs` and `epochs` are both 0, so there is nothing to train.")
+    if _compat.graph(backbone) is not None:
+        last = last_quarter(backbone) if last is None else last
+        blocks.position(backbone, last, "last")
+    return [phase for phase in [("head", head_epochs, freeze), ("tune", epochs, lambda m: unfreeze(m, last))] if phase[1]]
+
+
+def last_quarter(backbone):
+    """Returns the name of the block that begins nearest to three quarters of the depth."""
+    groups = blocks.blocks(backbone)
+    starts = np.cumsum([0] + [len(layers) for _, layers in groups[:-1]])
+    goal = (1 - _LAST_SHARE) * sum(len(layers) for _, layers in groups)
+    return groups[int(np.argmin(np.abs(starts - goal)))][0]
+
+
+def _run(model, plan, state, saved, keeper, data, callbacks):
+    keep = _compat.compile_arguments(model) if model.compiled else objectives(model)
+    given = keep.pop("optimizer", None) or keras.optimizers.Adam()
+    for number, (name, count, set_flags) in enumerate(plan):
+        if number < state.phase or state.finished and number > state.phase:
+            continue
+        set_flags(model)
+        model.compile(optimizer=_optimizer(model, given, name), **keep)
+        if saved is not None:
+            _restore([*model.weights, *model.optimizer.variables], saved)
+            saved = None
+        elif number > state.phase:
+            state.phase, state.begun, state.phase_over, state.wait = number, state.epoch, False, 0
+        if not state.phase_over:
+            keeper.name, keeper.last_epoch = name, state.begun + count
+            keeper.say(model, data["verbose"], count)
+            _fit(model, data, keeper, callbacks)
+        state.phase_over = True
+    if state.best_weights is not None and keeper.restores:
+        _restore(model.weights, state.best_weights)
+    state.finished = True
+    keeper.write(model)
+
+
+def _optimizer(model, given, phase):
+    """A new optimizer with the settings given, built, and with the moments that the model's own one has."""
+    rate = _compat.inner(given).get_config()["learning_rate"]
+    if phase == "tune":  # a schedule is kept as it is: what it should become is not ours to guess
+        return layerwise(given if isinstance(rate, dict) else remade(given, learning_rate=rate * _TUNING_RATE), model)
+    optimizer = remade(given)
+    optimizer.build(model.trainable_variables)
+    if model.compiled:
+        carry_moments(model.optimizer, optimizer)
+    return optimizer
+
+
+def _fit(model, data, keeper, callbacks):
+    x, *labels = data["x"] if isinstance(data["x"], tuple) else (data["x"],)
+    named = dict(zip(("y", "sample_weight"), labels))
+    model.fit(x, **named, initial_epoch=keeper.state.epoch, epochs=keeper.last_epoch, verbose=data["verbose"],
+              validation_data=data["validation_data"], callbacks=[keeper, *callbacks])
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Seeds every epoch, remembers the best weights, ends a phase early, and writes the checkpoint."""
+
+    def __init__(self, state, directory, info, callers_stopping):
+        super().__init__()
+        self.state, self.directory, self.info = state, directory, info
+        self.restores = not callers_stopping
+
+    def say(self, model, verbose, count):
+        trainable = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+        if verbose:
+            done = f", from epoch {self.state.epoch + 1} on" if self.state.epoch > self.state.begun else ""
+            print(f"Phase {self.name!r}: {count} epochs{done}; {trainable:,} of {model.count_params():,} parameters train.")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if getattr(self.info, "epoch", None) is not None:
+            self.info.epoch.assign(epoch)
+        random_states = [v for v in self.model.variables if v.path.endswith("seed_generator_state")]
+        for number, variable in enumerate(random_states):
+            first = np.random.SeedSequence([self.state.seed, epoch, number]).generate_state(1)[0] >> 1
+            variable.assign(np.array([first, 0], variable.dtype))
+
+    def on_epoch_end(self, epoch, logs=None):
+        state, loss = self.state, (logs or {}).get("val_loss")
+        rate = float(keras.ops.convert_to_numpy(_compat.inner(self.model.optimizer).learning_rate))
+        state.log(**{k: float(v) for k, v in logs.items()} | {"learning_rate": rate, "phase": self.name})
+        state.epoch, state.wait = epoch + 1, state.wait + 1
+        if loss is not None and (state.best is None or loss < state.best):
+            state.best, state.wait = float(loss), 0
+            state.best_weights = [w.numpy() for w in self.model.weights]
+        if loss is not None and self.restores and state.wait >= _PATIENCE:
+            self.model.stop_training = True
+        state.phase_over = self.model.stop_training or state.epoch == self.last_epoch
+        self.write(self.model)
+
+    def write(self, model):
+        if self.directory is not None:
+            self.state.save(self.directory, [*model.weights, *model.optimizer.variables])
+
+
+def _restore(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _history(model, state):
+    history = keras.callbacks.History()
+    history.set_model(model)
+    history.history, history.epoch = state.history, list(range(state.epoch))
+    model.history = history
+    return history

@@ -1,0 +1,74 @@
+"""Run folders: a trained model with its labels, history, settings and the versions that made it."""
+import csv
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import shutil
+import tempfile
+
+PACKAGES = ("keras-transfer", "tensorflow", "keras", "numpy")
+
+
+def write_run(path, model, *, labels, history, config):
+    """Writes a run folder: all of it, or nothing.
+
+    Args:
+        path: the folder, which must not exist yet.
+        model: the trained `keras.Model`; goes to `model.keras`.
+        labels: what `kt.data.photos` or `kt.data.table` returned as labels; goes to `labels.json`.
+        history: the `History` of `fine_tune`; goes to `history.csv`, a line for each epoch.
+        config: a dict, everything needed to repeat the run; goes to `config.json`, with the versions used.
+
+    Raises:
+        FileExistsError: there is something at `path`.
+        OSError: the disk is full or the folder can't be written; nothing is left behind.
+    """
+    path = free(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        model.save(beside / "model.keras")
+        _write_json(beside / "labels.json", labels)
+        _write_json(beside / "config.json", {**config, "versions": versions()})
+        with open(beside / "history.csv", "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["epoch", *history.history])
+            writer.writerows(zip([epoch + 1 for epoch in history.epoch], *history.history.values()))
+        os.chmod(beside, 0o755)  # mkdtemp makes folders that only their owner can read
+        os.rename(beside, path)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def read_run(path):
+    """Returns `(config, labels)` of a run folder.
+
+    Raises:
+        FileNotFoundError: `path` is no run folder.
+    """
+    path = pathlib.Path(path)
+    for name in ("config.json", "labels.json", "model.keras"):
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"{str(path)!r} is no run folder: it has no {name}. Give a folder that "
+                                    "`keras-transfer train` has written.")
+    return tuple(json.loads((path / name).read_text(encoding="utf-8")) for name in ("config.json", "labels.json"))
+
+
+def free(path):
+    """Returns `path` as a Path; refuses one where something is."""
+    path = pathlib.Path(path)
+    if path.exists():
+        raise FileExistsError(f"{str(path)!r} exists already, and nothing is overwritten. Give another folder.")
+    return path
+
+
+def versions():
+    """Returns the versions of Python and of the packages that a result depends on."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+def _write_json(path, value):
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,43 @@
+"""Fixtures shared by all tests: a small backbone, a few coloured photos, and where the real data lies."""
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import keras
+import pytest
+
+from support import pixels
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def real_data():
+    """The folder of real models and data sets, `KERAS_TRANSFER_TEST_DATA`."""
+    folder = os.environ.get("KERAS_TRANSFER_TEST_DATA")
+    if not folder:
+        pytest.skip("KERAS_TRANSFER_TEST_DATA is not set")
+    return pathlib.Path(folder)
+
+
+@pytest.fixture
+def small_backbone():
+    """Makes a backbone of three blocks with norms and dropout, 16 px -> 12 features, whose norms fit random pixels."""
+    def make(name="small"):
+        x = inputs = keras.Input((16, 16, 3), name="pixels")
+        x = keras.layers.Rescaling(1 / 127.5, -1, name="rescaling")(x)
+        for i, width in enumerate([6, 8, 12], start=1):
+            x = keras.layers.Conv2D(width, 3, strides=2, padding="same", name=f"block_{i}_conv")(x)
+            x = keras.layers.BatchNormalization(name=f"block_{i}_bn", momentum=0.5)(x)
+            x = keras.layers.ReLU(name=f"block_{i}_relu")(x)
+            x = keras.layers.Dropout(0.3, name=f"block_{i}_dropout")(x)
+        model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D(name="pool")(x), name=name)
+        for _ in range(8):  # fit the moving statistics, so that inference gives features of ordinary size
+            model(pixels(64, seed=1), training=True)
+        return model
+    return make

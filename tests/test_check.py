@@ -1,0 +1,40 @@
+import pytest
+
+from keras_transfer import _check
+
+
+def test_suggestion_is_near_or_a_list():
+    assert _check.suggestion("mobilenetv2", ["MobileNetV2", "VGG16"]) == " Did you mean 'MobileNetV2'?"
+    assert _check.suggestion("zzz", ["a", "b"]) == " There is: a, b."
+    assert _check.suggestion("zzz", []) == ""
+    assert _check.suggestion("zzz", map(str, range(30))).endswith("18, 19, ... (30 in all).")
+
+
+def test_one_of():
+    assert _check.one_of("a", ["a"], "letter") == "a"
+    with pytest.raises(ValueError, match="Unknown letter 'b'. There is: a."):
+        _check.one_of("b", ["a"], "letter")
+
+
+@pytest.mark.parametrize("value", [-1, 1.0, True, "1", None])
+def test_whole_refuses(value):
+    with pytest.raises(ValueError, match="`n` must be a whole number of at least 0. Received:"):
+        _check.whole(value, "n")
+
+
+def test_whole_takes_numpy_numbers():
+    import numpy as np
+
+    assert _check.whole(np.int64(3), "n") == 3 and isinstance(_check.whole(np.int64(3), "n"), int)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, True, "0", float("nan")])
+def test_share_refuses(value):
+    with pytest.raises(ValueError, match="`s` must be a share: at least 0 and less than 1. Received:"):
+        _check.share(value, "s")
+
+
+def test_extra_names_the_extra():
+    assert _check.extra("json", "table").dumps({}) == "{}"
+    with pytest.raises(ImportError, match=r'pip install "keras-transfer\[report\]"'):
+        _check.extra("no_such_module", "report")

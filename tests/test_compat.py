@@ -1,0 +1,91 @@
+"""Each private name, guarded: a new Keras that changes one fails here first."""
+import keras
+import numpy as np
+import pytest
+
+from keras_transfer import _compat
+
+
+@pytest.fixture
+def model():
+    inputs = keras.Input((3,), name="numbers")
+    return keras.Model(inputs, {"y": keras.layers.Dense(2, name="dense")(inputs)})
+
+
+def test_graph(model):
+    assert _compat.graph(model) is model
+    sequential = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    assert _compat.graph(sequential).output.shape == (None, 2)
+    assert _compat.graph(keras.layers.Dense(2)) is None and _compat.graph(keras.Sequential()) is None
+
+
+def test_run_graph_calls_the_wrapper_in_place_of_each_operation(model):
+    seen = []
+    x = np.ones((1, 3), "float32")
+    result = _compat.run_graph(model, x, lambda op: lambda *a, **k: seen.append(op.name) or op(*a, **k))
+    assert seen == ["dense"] and np.array_equal(result["y"], model(x)["y"])
+
+
+def test_takes_training():
+    assert _compat.takes_training(keras.layers.Dropout(0.1)) and not _compat.takes_training(keras.layers.Flatten())
+
+
+def test_flat_layers(model):
+    outer = keras.Sequential([keras.Input((3,)), model])
+    assert [type(x).__name__ for x in _compat.flat_layers(outer)][:1] == ["Sequential"]
+    assert model.get_layer("dense") in _compat.flat_layers(outer)
+
+
+def test_structures_and_names(model):
+    assert list(_compat.output_structure(model)) == ["y"]
+    assert _compat.input_structure(model).shape == (None, 3)
+    assert _compat.input_names(model) == ["numbers"]
+
+
+def test_compile_arguments_are_the_objects_given(model):
+    loss = {"y": keras.losses.MeanSquaredError()}
+    model.compile(optimizer="sgd", loss=loss)
+    assert _compat.compile_arguments(model)["loss"]["y"] is loss["y"]
+    assert set(_compat.compile_arguments(model)) == {"optimizer", "loss", "loss_weights", "metrics", "weighted_metrics",
+                                                     "run_eagerly", "steps_per_execution", "jit_compile"}
+
+
+def test_variable_key_is_one_for_the_keras_and_the_tensorflow_variable():
+    variable, other = keras.Variable([1.0]), keras.Variable([1.0])
+    sgd = keras.optimizers.SGD()
+    assert _compat.variable_key(sgd, variable) == _compat.variable_key(sgd, variable.value)
+    assert _compat.variable_key(sgd, variable) != _compat.variable_key(sgd, other)
+    sgd.build([variable])
+    assert _compat.built_for(sgd) == {_compat.variable_key(sgd, variable)}
+    assert _compat.built_for(keras.optimizers.LossScaleOptimizer(sgd)) == _compat.built_for(sgd)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_replace_optimizer(model, scaled):
+    old = keras.optimizers.SGD(0.0)
+    model.compile(optimizer=keras.optimizers.LossScaleOptimizer(old) if scaled else old, loss={"y": "mse"})
+    new = keras.optimizers.SGD(0.5)
+    _compat.replace_optimizer(model, new)
+    assert _compat.inner(model.optimizer) is new and (model.optimizer is not new) == scaled
+    before = model.get_weights()
+    model.fit(np.ones((2, 3)), {"y": np.ones((2, 2))}, verbose=0)
+    assert not np.array_equal(before[0], model.get_weights()[0])
+
+
+def test_scaled_updates_multiply_updates_and_weight_decay():
+    class Scaled(_compat.ScaledUpdates, keras.optimizers.SGD):
+        multipliers = {"half": 0.5}
+
+    full, half = keras.Variable([1.0], name="full"), keras.Variable([1.0], name="half")
+    optimizer = Scaled(0.1, weight_decay=0.1)
+    optimizer.build([full, half])
+    optimizer.apply([np.array([1.0], "f4")] * 2, [full, half])
+    decayed = [1 - 0.1 * 0.1, 1 - 0.1 * 0.1 * 0.5]
+    assert np.allclose([full.numpy()[0], half.numpy()[0]], [decayed[0] - 0.1, decayed[1] - 0.05])
+    assert optimizer.weight_decay == 0.1
+
+
+def test_set_mask():
+    x = keras.ops.ones((1, 2))
+    _compat.set_mask(x, keras.ops.ones((1, 2), "bool"))
+    assert keras.layers.Masking().supports_masking and x._keras_mask.shape == (1, 2)

@@ -1,0 +1,158 @@
+"""Layer-wise rates: updates by hand, against separate optimizers, saved and loaded, moments kept."""
+import keras
+import numpy as np
+import pytest
+
+import keras_transfer as kt
+from keras_transfer.rates import _CLASSES, carry_moments, multipliers
+from support import colour_task, values
+
+
+@pytest.fixture
+def model(small_backbone):
+    model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+    kt.unfreeze(model)
+    return model
+
+
+def test_multipliers_fall_from_block_to_block_and_heads_have_one(model):
+    found = multipliers(model, 0.5)
+    assert found == {f"block_{i}_conv/{w}": m for i, m in [(1, 0.125), (2, 0.25), (3, 0.5)] for w in ("kernel", "bias")}
+
+
+def test_one_adam_step_by_hand(model):
+    """The first step of Adam is the rate times the sign of the gradient."""
+    x, y = colour_task(16)
+    model.compile(optimizer=kt.layerwise(keras.optimizers.Adam(0.01, epsilon=1e-12), model, decay=0.5), **kt.objectives(model))
+    before = {w.path: w.numpy() for w in model.trainable_weights}
+    model.fit(x, y, verbose=0, batch_size=16)
+    step = {p.split("/")[0]: np.abs(w.numpy() - before[p]).max() for w in model.trainable_weights for p in [w.path]}
+    assert step == pytest.approx({"block_1_conv": 0.00125, "block_2_conv": 0.0025, "block_3_conv": 0.005,
+                                  "classifier": 0.01}, rel=1e-3)
+
+
+@pytest.mark.parametrize("base", _CLASSES, ids=lambda c: c.__name__)
+def test_every_stock_optimizer(base):
+    """Multiplier 1 is the optimizer itself; 0 leaves the variable, weight decay included (Ftrl divides by the rate)."""
+    ftrl = base is keras.optimizers.Ftrl
+    rate, decay = 0.05, {"weight_decay": 0.1} if base is not keras.optimizers.Adafactor else {}
+
+    def train(optimizer):
+        a, b = (keras.Variable(np.full((2, 2), v, "f4"), name=n) for n, v in (("a", 1.0), ("b", 2.0)))
+        optimizer.build([a, b])
+        for _ in range(2):
+            optimizer.apply([np.ones((2, 2), "f4") * g for g in (0.5, -0.3)], [a, b])
+        return a.numpy(), b.numpy()
+
+    plain = train(base(rate, **decay))
+    same, scaled = train(_CLASSES[base](rate, **decay)), train(_CLASSES[base](rate, **decay, multipliers={"a": 0.1 * ftrl}))
+    assert all(np.array_equal(p, s) for p, s in zip(plain, same))
+    assert (ftrl or np.array_equal(scaled[0], np.ones((2, 2)))) and not np.array_equal(plain[0], scaled[0])
+    assert np.array_equal(scaled[1], plain[1])
+
+
+def test_scaling_the_update_is_not_scaling_the_gradient():
+    def moved(scale_gradient, multipliers):
+        v = keras.Variable(np.zeros(1, "f4"), name="a")
+        optimizer = _CLASSES[keras.optimizers.Adam](0.01, multipliers=multipliers)
+        optimizer.build([v])
+        optimizer.apply([np.array([scale_gradient], "f4")], [v])
+        return float(v.numpy()[0])
+
+    assert moved(1.0, {"a": 0.1}) == pytest.approx(-0.001, rel=1e-3)
+    assert moved(0.1, {}) == pytest.approx(-0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("options", [{"jit_compile": True}, {"steps_per_execution": 2}, {"run_eagerly": True}])
+def test_compile_options_change_nothing(small_backbone, options):
+    x, y = colour_task(16)
+    results = []
+    for how in ({}, options):
+        keras.utils.set_random_seed(3)
+        model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+        for layer in model.get_layer("backbone").layers:
+            layer.trainable = layer.name == "block_3_conv"
+        model.compile(optimizer=kt.layerwise("adam", model, decay=0.5), **kt.objectives(model), **how)
+        model.fit(x, y, batch_size=8, verbose=0, shuffle=False)
+        results.append(values(model))
+    assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(*results))
+
+
+def test_mixed_float16_schedule_and_ema_survive(model):
+    schedule = keras.optimizers.schedules.CosineDecay(0.01, 100)
+    made = kt.layerwise(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(schedule, use_ema=True)), model)
+    assert type(made).__name__ == "LayerwiseSGD" and made.use_ema
+    assert isinstance(made.get_config()["learning_rate"], dict)
+    scaled = keras.optimizers.LossScaleOptimizer(made)
+    model.compile(optimizer=scaled, **kt.objectives(model))
+    assert np.isfinite(model.fit(*colour_task(8), verbose=0).history["loss"][0])
+
+
+def test_moments_and_steps_of_what_already_trained_are_kept(model):
+    x, y = colour_task(16)
+    kt.unfreeze(model, "block_3")
+    model.compile(optimizer=keras.optimizers.Adam(0.01), **kt.objectives(model))
+    model.fit(x, y, epochs=3, verbose=0)
+    old = {v.path.split("/", 1)[1]: v.numpy() for v in model.optimizer.variables}
+    kt.unfreeze(model, "block_2")
+    new = {v.path.split("/", 1)[1]: v.numpy() for v in kt.layerwise(keras.optimizers.Adam(1e-4), model).variables}
+    assert new["iteration"] == 3 and new["learning_rate"] == np.float32(1e-4)
+    kept = [p for p in old if p not in ("iteration", "learning_rate")]
+    assert len(kept) == 8 and all(np.array_equal(old[p], new[p]) and old[p].any() for p in kept)
+    assert not any(new[p].any() for p in new if "block_2" in p)
+
+
+def test_moments_are_not_taken_from_another_class_and_a_schedule_begins_at_its_beginning(model):
+    x, y = colour_task(16)
+    model.compile(optimizer=keras.optimizers.Adam(0.01), **kt.objectives(model))
+    model.fit(x, y, verbose=0)
+    sgd = kt.layerwise(keras.optimizers.SGD(0.1, momentum=0.9), model)
+    assert int(sgd.iterations.numpy()) == 0 and not any(v.numpy().any() for v in sgd.variables[2:])
+    scheduled = kt.layerwise(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.01, 9)), model)
+    assert int(scheduled.iterations.numpy()) == 0 and any(v.numpy().any() for v in scheduled.variables[1:])
+
+
+def test_carrying_to_an_equal_optimizer_copies_all(model):
+    x, y = colour_task(16)
+    model.compile(optimizer="adam", **kt.objectives(model))
+    model.fit(x, y, verbose=0)
+    new = keras.optimizers.Adam()
+    new.build(model.trainable_variables)
+    carry_moments(model.optimizer, new)
+    assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(model.optimizer.variables, new.variables))
+
+
+def test_the_given_optimizer_is_not_changed_and_one_of_ours_can_be_given(model):
+    adam = keras.optimizers.Adam(0.01)
+    once = kt.layerwise(adam, model, decay=0.5)
+    assert not adam.built
+    twice = kt.layerwise(once, model, decay=0.25)
+    assert type(twice) is type(once) and twice.multipliers["block_3_conv/kernel"] == 0.25
+
+
+def test_an_optimizer_of_ones_own(model):
+    class Mine(keras.optimizers.SGD):
+        pass
+
+    made = kt.layerwise(Mine(0.1), model)
+    assert isinstance(made, Mine) and type(made).__name__ == "LayerwiseMine"
+
+
+@pytest.mark.parametrize("decay", [0, -1, 1.5])
+def test_decay_out_of_range(model, decay):
+    with pytest.raises(ValueError, match="`decay` must be over 0 and at most 1. Received"):
+        kt.layerwise("adam", model, decay)
+
+
+def test_weights_of_equal_path_are_refused(small_backbone):
+    inputs = keras.Input((16, 16, 3))
+    first, second = (keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(3, 3, padding="same", name=n),
+                                       keras.layers.Conv2D(3, 3, padding="same", name="same")], name=n + "s")
+                     for n in ("block_1", "block_2"))
+    model = kt.attach(keras.Model(inputs, second(first(inputs))), kt.heads.Classifier(2))
+    kt.unfreeze(model)
+    if len({w.path for w in model.weights}) == len(model.weights):
+        assert len(multipliers(model, 0.5)) == 8
+    else:
+        with pytest.raises(ValueError, match="Two layers have weights of the same path"):
+            kt.layerwise("adam", model, 0.5)
