@@ -11,7 +11,9 @@ def graph(layer):
 
 def run_graph(model, inputs, wrap):
     """Runs the graph of a Functional `model` on `inputs`, calling `wrap(operation)` in place of each operation."""
-    return model._run_through_graph(model._standardize_inputs(inputs), operation_fn=wrap)
+    symbolic = any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten(inputs))
+    inputs = inputs if symbolic else model._standardize_inputs(inputs)  # which would make other symbolic tensors
+    return model._run_through_graph(inputs, operation_fn=wrap)
 
 
 def takes_training(layer):

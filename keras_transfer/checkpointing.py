@@ -1,12 +1,12 @@
 """The state of a run of `fine_tune`, and its checkpoint: one file, replaced whole after every epoch."""
 import dataclasses
 import json
-import os
 import pathlib
-import tempfile
 import zipfile
 
 import numpy as np
+
+from ._files import atomic
 
 FILE = "checkpoint.npz"
 
@@ -72,7 +72,7 @@ class RunState:
                 told = json.loads(str(arrays["told"]))
                 numbered = {prefix: [arrays[f"{prefix}_{i}"] for i in range(len(arrays.files))
                                      if f"{prefix}_{i}" in arrays.files] for prefix in ("now", "best")}
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} is no checkpoint of `fine_tune` ({error}). Delete it to start anew.") from error
         settings = told["settings"]
         differing = [f"{k} was {settings.get(k)!r} and is {v!r}" for k, v in self.settings.items() if settings.get(k) != v]
@@ -81,25 +81,3 @@ class RunState:
                              "it, or another `directory` to start anew.")
         vars(self).update(told, best_weights=numbered["best"] or None)
         return numbered["now"]
-
-
-class atomic:
-    """Context: a binary file beside `path` that takes its place when all is written, and vanishes on an error."""
-
-    def __init__(self, path):
-        self.path = pathlib.Path(path)
-
-    def __enter__(self):
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, self.beside = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
-        self.file = os.fdopen(handle, "wb")
-        return self.file
-
-    def __exit__(self, kind, error, trace):
-        try:
-            self.file.close()
-            if kind is None:
-                os.replace(self.beside, self.path)
-        finally:
-            if os.path.exists(self.beside):
-                os.unlink(self.beside)

@@ -136,15 +136,21 @@ def _set(model, backbone, first, norms):
     """Lets the layers of `backbone` from place `first` on train (None: none of them), and all outside it."""
     before = [w.trainable for w in model.weights]
     if backbone is not model:
-        model.trainable = True
+        _flag(model, True)
     opaque = _compat.graph(backbone) is None
-    backbone.trainable = first is not None and (opaque or first < len(blocks.depth_layers(backbone)))
-    for place, layer in enumerate([] if opaque or not backbone.trainable else blocks.depth_layers(backbone)):
-        layer.trainable = place >= first
-    if not norms:
-        for layer in _compat.flat_layers(backbone):
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = False
+    trains = first is not None and (opaque or first < len(blocks.depth_layers(backbone)))
+    for layer in _compat.flat_layers(backbone):
+        _flag(layer, trains)
+    for place, layer in enumerate(blocks.depth_layers(backbone) if trains and not opaque else []):
+        _flag(layer, place >= first)
+    for layer in _compat.flat_layers(backbone):
+        if isinstance(layer, keras.layers.BatchNormalization) and not norms:
+            _flag(layer, False)
     if not isinstance(model, Network) and before != [w.trainable for w in model.weights]:
         model.compiled = False  # a plain Keras model has no check of its own, but refuses to fit uncompiled
 
+
+def _flag(layer, value):
+    # Keras ignores a flag that a layer has already, though layers inside it may have another
+    layer.trainable = not value
+    layer.trainable = value

@@ -76,16 +76,15 @@ class _Walk:
 
     def wrap(self, operation):
         def call(*args, **kwargs):
-            below = _merge(self.below.get(id(t)) for t in keras.tree.flatten((args, kwargs)))
-            here = own_state(operation)
+            below = merged(self.below.get(id(t)) for t in keras.tree.flatten((args, kwargs)))
             if _compat.graph(operation) is not None and kwargs.get("training") is not False:
                 return self.run(operation, *args)
-            if isinstance(operation, keras.layers.Layer) and _compat.takes_training(operation):
-                live = here if here is not None else operation.trainable and below is not False
-                if _compat.graph(operation) is None:  # whose default, often False, is among the arguments here
-                    kwargs["training"] = self.training if live else False
+            if takes_training(operation) and _compat.graph(operation) is None:
+                # an argument `training` that is here already is only the layer's default
+                kwargs["training"] = self.training if is_live(operation, below) else False
             outputs = operation(*args, **kwargs)
-            self.below.update((id(t), _merge([here, below])) for t in keras.tree.flatten(outputs))
+            above = merged([own_state(operation), below])
+            self.below.update((id(t), above) for t in keras.tree.flatten(outputs))
             return outputs
         return call
 
@@ -98,6 +97,18 @@ def own_state(operation):
     return False if weights and not operation.trainable else None
 
 
-def _merge(states):
+def is_live(operation, below):
+    """Whether `operation` runs in training mode, `below` being the merged states of the layers below it."""
+    here = own_state(operation)
+    return here if here is not None else operation.trainable and below is not False
+
+
+def takes_training(operation):
+    """Whether `operation` is a layer that behaves differently in training."""
+    return isinstance(operation, keras.layers.Layer) and _compat.takes_training(operation)
+
+
+def merged(states):
+    """Returns True if any of the states is live, False if they are frozen, None if there are none."""
     states = [s for s in states if s is not None]
     return any(states) if states else None

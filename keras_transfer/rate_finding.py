@@ -50,7 +50,7 @@ def find_learning_rate(model, dataset, *, lowest=1e-6, highest=1.0, steps=100):
     sweep = _Sweep(np.geomspace(lowest, highest, steps), optimizer)
     before = [(v, v.numpy()) for v in [*model.variables, *model.optimizer.variables]]
     try:
-        model.fit(dataset.repeat(), steps_per_epoch=steps, epochs=1, verbose=0, callbacks=[sweep])
+        model.fit(dataset.repeat(), steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0, callbacks=[sweep])
     finally:
         for variable, value in before:
             variable.assign(value)

@@ -11,8 +11,7 @@ def layerwise(optimizer, model, decay=0.8):
     `decay**2`, and so on (Howard and Ruder 2018, arXiv:1801.06146, discriminative fine-tuning; there per layer,
     here per block, since a network of 150 layers would leave its lower half at rest). The *update* is multiplied,
     weight decay included: scaling the gradient would change nothing with Adam. If `model` was compiled with an
-    optimizer of the same class, the moments of the variables that it trained are taken over, and its step count
-    unless the rate is a schedule.
+    optimizer of the same class, the moments of the variables that it trained are taken over.
 
     Args:
         optimizer: a `keras.optimizers.Optimizer` or its name; it is not changed.
@@ -59,18 +58,18 @@ def multipliers(model, decay):
 
 
 def carry_moments(old, new):
-    """Copies the moments and the step count of `old` to `new`, for variables that both were built for.
+    """Copies the moments of `old` to `new`, for variables that both were built for.
 
     Nothing is copied between optimizers of different classes, whose moments mean different things. The step count
-    stays 0 where the rate of `new` is a schedule, which is meant to begin at its beginning.
+    stays 0: Adam's correction for moments that began at zero has to begin anew for the variables that do, which
+    would otherwise train at several times the rate for some hundred steps; and a schedule begins at its beginning.
     """
     old, new = _compat.inner(old), _compat.inner(new)
     if old is None or not old.built or _base(old) is not _base(new):
         return
     source = _by_path(old)
-    constant = not isinstance(new.get_config()["learning_rate"], dict)
     for path, variable in _by_path(new).items():
-        if path in source and source[path].shape == variable.shape and (constant or path != "iteration"):
+        if path in source and source[path].shape == variable.shape:
             variable.assign(source[path])
 
 
@@ -81,9 +80,10 @@ def remade(optimizer, **changes):
 
 
 def _by_path(optimizer):
-    """Optimizer variables by their path without the optimizer's name; learning rate and doubtful names left out."""
+    """The moments by their path without the optimizer's name; doubtful ones left out."""
     paths = [v.path.split("/", 1)[-1] for v in optimizer.variables]
-    return {p: v for p, v in zip(paths, optimizer.variables) if paths.count(p) == 1 and p != "learning_rate"}
+    return {path: v for path, v in zip(paths, optimizer.variables)
+            if paths.count(path) == 1 and path not in ("iteration", "learning_rate")}
 
 
 def _base(optimizer):

@@ -8,6 +8,7 @@ from .checkpointing import RunState
 from .fitting import check_data, info_of
 from .freezing import backbone_of, freeze, unfreeze
 from .rates import carry_moments, layerwise, remade
+from .store.memory import with_features
 
 _PATIENCE = 5       # epochs without a better validation loss before a phase ends
 _TUNING_RATE = 0.1  # of the rate that the head trains with
@@ -62,14 +63,13 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         tf.config.experimental.enable_op_determinism()
     drawn = int(np.random.SeedSequence().generate_state(1)[0] >> 1) if seed is None else _check.whole(seed, "seed")
     keras.utils.set_random_seed(drawn % 2**32)
-    train_info = info_of(train)
     state = RunState({"head_epochs": head_epochs, "epochs": epochs, "last": last, "seed": seed,
                       "weights": len(model.weights), "parameters": model.count_params(),
-                      "data": getattr(train_info, "fingerprint", None)}, drawn)
+                      "data": getattr(info_of(train), "fingerprint", None)}, drawn)
     saved = None if directory is None else state.load(directory)
-    keeper = _Keeper(state, directory, train_info, any(isinstance(c, keras.callbacks.EarlyStopping) for c in callbacks))
+    keeper = _Keeper(state, directory, any(isinstance(c, keras.callbacks.EarlyStopping) for c in callbacks))
     with model.distribute_strategy.scope():
-        _run(model, plan, state, saved, keeper, {"x": train, "validation_data": validation, "verbose": verbose}, callbacks)
+        _run(model, plan, state, saved, keeper, {"train": train, "validation": validation, "verbose": verbose}, callbacks)
     return _history(model, state)
 
 
@@ -111,9 +111,8 @@ def _run(model, plan, state, saved, keeper, data, callbacks):
         elif number > state.phase:
             state.phase, state.begun, state.phase_over, state.wait = number, state.epoch, False, 0
         if not state.phase_over:
-            keeper.name, keeper.last_epoch = name, state.begun + count
-            keeper.say(model, data["verbose"], count)
-            _fit(model, data, keeper, callbacks)
+            keeper.begin(model, name, state.begun + count)
+            _fit(model, keep, data, keeper, callbacks)
         state.phase_over = True
     if state.best_weights is not None and keeper.restores:
         _restore(model.weights, state.best_weights)
@@ -133,31 +132,46 @@ def _optimizer(model, given, phase):
     return optimizer
 
 
-def _fit(model, data, keeper, callbacks):
-    x, *labels = data["x"] if isinstance(data["x"], tuple) else (data["x"],)
-    named = dict(zip(("y", "sample_weight"), labels))
-    model.fit(x, **named, initial_epoch=keeper.state.epoch, epochs=keeper.last_epoch, verbose=data["verbose"],
-              validation_data=data["validation_data"], callbacks=[keeper, *callbacks])
+def _fit(model, keep, data, keeper, callbacks):
+    """Trains one phase, on features in memory where that is exact and nobody's callback looks at the model."""
+    train, validation = data["train"], data["validation"]
+    reduced = None if callbacks else with_features(model, train, validation)
+    keeper.say(data["verbose"], reduced is not None)
+    learner = model
+    if reduced is not None:
+        learner, train, validation = reduced
+        learner.compile(optimizer=model.optimizer, **keep)
+    keeper.info = info_of(train)
+    x, *labels = train if isinstance(train, tuple) else (train,)
+    learner.fit(x, **dict(zip(("y", "sample_weight"), labels)), initial_epoch=keeper.state.epoch, epochs=keeper.last_epoch,
+                shuffle=isinstance(train, tuple), verbose=data["verbose"], validation_data=validation,
+                callbacks=[keeper, *callbacks])
 
 
 class _Keeper(keras.callbacks.Callback):
     """Seeds every epoch, remembers the best weights, ends a phase early, and writes the checkpoint."""
 
-    def __init__(self, state, directory, info, callers_stopping):
+    def __init__(self, state, directory, callers_stopping):
         super().__init__()
-        self.state, self.directory, self.info = state, directory, info
+        self.state, self.directory, self.info = state, directory, None
         self.restores = not callers_stopping
 
-    def say(self, model, verbose, count):
-        trainable = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    def begin(self, network, name, last_epoch):
+        """A phase begins; `network` is the whole model, of which `fit` may see the tail only."""
+        self.network, self.name, self.last_epoch = network, name, last_epoch
+
+    def say(self, verbose, computed_once):
+        state, count = self.state, self.last_epoch - self.state.begun
+        trainable = sum(int(np.prod(v.shape)) for v in self.network.trainable_variables)
         if verbose:
-            done = f", from epoch {self.state.epoch + 1} on" if self.state.epoch > self.state.begun else ""
-            print(f"Phase {self.name!r}: {count} epochs{done}; {trainable:,} of {model.count_params():,} parameters train.")
+            print(f"Phase {self.name!r}: {count} epochs" + f", from epoch {state.epoch + 1} on" * (state.epoch > state.begun)
+                  + f"; {trainable:,} of {self.network.count_params():,} parameters train"
+                  + ", and what is frozen below them is computed once" * computed_once + ".")
 
     def on_epoch_begin(self, epoch, logs=None):
         if getattr(self.info, "epoch", None) is not None:
             self.info.epoch.assign(epoch)
-        random_states = [v for v in self.model.variables if v.path.endswith("seed_generator_state")]
+        random_states = [v for v in self.network.variables if v.path.endswith("seed_generator_state")]
         for number, variable in enumerate(random_states):
             first = np.random.SeedSequence([self.state.seed, epoch, number]).generate_state(1)[0] >> 1
             variable.assign(np.array([first, 0], variable.dtype))
@@ -169,11 +183,11 @@ class _Keeper(keras.callbacks.Callback):
         state.epoch, state.wait = epoch + 1, state.wait + 1
         if loss is not None and (state.best is None or loss < state.best):
             state.best, state.wait = float(loss), 0
-            state.best_weights = [w.numpy() for w in self.model.weights]
+            state.best_weights = [w.numpy() for w in self.network.weights]
         if loss is not None and self.restores and state.wait >= _PATIENCE:
             self.model.stop_training = True
         state.phase_over = self.model.stop_training or state.epoch == self.last_epoch
-        self.write(self.model)
+        self.write(self.network)
 
     def write(self, model):
         if self.directory is not None:

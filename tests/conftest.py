@@ -7,8 +7,9 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import keras
 import pytest
+import tensorflow as tf
 
-from support import pixels
+from support import colour_task, pixels
 
 
 @pytest.fixture(autouse=True)
@@ -41,3 +42,16 @@ def small_backbone():
             model(pixels(64, seed=1), training=True)
         return model
     return make
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory):
+    """A folder of 3 x 14 small photos: red, green and blue ones, one in each class hard to tell."""
+    folder = tmp_path_factory.mktemp("colours")
+    photos, classes = colour_task(60, seed=3)
+    for number, name in enumerate(["blue", "green", "red"]):
+        (folder / name).mkdir()
+        for place, photo in enumerate(photos[classes == 2 - number][:14]):
+            data = tf.io.encode_png(photo.astype("uint8")).numpy()
+            (folder / name / f"{place:02d}.png").write_bytes(data)
+    return folder

@@ -1,0 +1,125 @@
+"""`keras-transfer`: the public functions from a shell."""
+import argparse
+import os
+import sys
+import traceback
+
+EXAMPLES = """examples:
+  keras-transfer demo
+  keras-transfer train photos/ --output runs/mine                 a folder of photos for each class
+  keras-transfer train labels.csv --images photos --targets breed:class age:number --output runs/pets
+  keras-transfer evaluate runs/mine other_photos/
+  keras-transfer predict runs/mine tom.jpg rex.jpg --csv answers.csv
+  keras-transfer backbones "mobile*"
+"""
+
+
+def main(arguments=None):
+    """Runs one command and returns its exit code: 0, 1 (the user's data or arguments) or 2 (usage)."""
+    options = parser().parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
+    from . import commands
+
+    try:
+        getattr(commands, options.command)(options)
+    except KeyboardInterrupt:
+        print("\nkeras-transfer: stopped. The same command goes on from the last whole epoch.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe has gone, as `head` does
+        return 0
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        if os.environ.get("KERAS_TRANSFER_DEBUG"):
+            traceback.print_exc()
+        print(f"keras-transfer: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parser():
+    """Returns the parser of the command line."""
+    top = _command(argparse.ArgumentParser, prog="keras-transfer", description="Transfer learning with Keras: photos in, trained model out.",
+                   epilog=EXAMPLES)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name, about, examples):
+        return _command(commands.add_parser, name, help=about, description=about, epilog=f"examples:\n{examples}")
+
+    _demo(add("demo", "train on scanned digits, from real weights, in a few minutes", "  keras-transfer demo\n"))
+    backbones = add("backbones", "list the backbones", '  keras-transfer backbones "efficient*"\n')
+    backbones.add_argument("pattern", nargs="?", default="*", help="names with * and ? (default: all)")
+    _train(add("train", "train on a folder of photos or a table", "".join(EXAMPLES.splitlines(True)[2:4])))
+    _evaluate(add("evaluate", "measure a run on further photos", "  keras-transfer evaluate runs/mine other_photos/\n"))
+    _predict(add("predict", "say what is in photos", "  keras-transfer predict runs/mine *.jpg --json answers.json\n"))
+    return top
+
+
+def _command(make, *names, **options):
+    return make(*names, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+
+def _demo(parser):
+    parser.add_argument("--output", default="keras-transfer-demo", metavar="FOLDER",
+                        help="where photos and run go (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of split, heads and order (default: %(default)s)")
+
+
+def _train(parser):
+    add = parser.add_argument
+    add("data", metavar="DATA", help="a folder with a folder of photos for each class, or a CSV file")
+    add("--output", required=True, metavar="RUN", help="the run folder to write; must not exist")
+    add("--images", metavar="FOLDER", help="where the photos of a CSV file lie (default: beside it)")
+    add("--column", default="file", help="the column with the photos' names (default: %(default)s)")
+    add("--targets", nargs="+", default=[], metavar="COLUMN:KIND", help="what to learn from a CSV file; KIND is class, number or labels")
+    add("--split", metavar="COLUMN", help="the column that says train, valid or test")
+    add("--validation", type=float, metavar="SHARE",
+        help="share held out for validation (default: 0.2, or with --split what the column says)")
+    add("--test", type=float, default=0.0, metavar="SHARE", help="share held out for the test (default: none)")
+    add("--backbone", default="EfficientNetLite0", help="a name, see `keras-transfer backbones` (default: %(default)s)")
+    add("--weights", default="pretrained", help='"pretrained", "none" or a file (default: %(default)s)')
+    add("--image-size", type=int, default=224, metavar="PIXELS", help="height and width (default: %(default)s)")
+    add("--fit", default="stretch", choices=["stretch", "crop", "pad"], help="how photos are brought to it (default: %(default)s)")
+    add("--head-epochs", type=int, default=20, help="epochs with the backbone frozen (default: %(default)s)")
+    add("--epochs", type=int, default=5, help="epochs with its last part trained (default: %(default)s)")
+    add("--last", type=_place, metavar="PLACE", help="that part: a layer or block, a number or a share of layers (default: the last quarter)")
+    add("--learning-rate", type=float, default=1e-3, help="of the heads; a tenth of it for the backbone (default: %(default)s)")
+    add("--dropout", type=float, default=0.0, help="in the heads (default: none)")
+    add("--flip", action="store_true", help="mirror photos left to right at random in training")
+    add("--balance", action="store_true", help="weigh classes by their rarity")
+    add("--batch-size", type=int, default=32, help="(default: %(default)s)")
+    add("--seed", type=int, default=0, help="of split, heads and order (default: %(default)s)")
+    add("--deterministic", action="store_true", help="give the same bits again; a little slower")
+    add("--on-error", default="raise", choices=["raise", "skip"], help="photos that can't be read (default: %(default)s)")
+
+
+def _evaluate(parser):
+    _run_arguments(parser)
+    parser.add_argument("data", metavar="DATA", help="a folder of classes or a CSV file, as in training")
+    parser.add_argument("--images", metavar="FOLDER", help="where the photos of a CSV file lie (default: beside it)")
+    parser.add_argument("--part", choices=["train", "valid", "test"], help="only these rows of the run's split column")
+    parser.add_argument("--json", metavar="FILE", help="write the scores there")
+
+
+def _predict(parser):
+    _run_arguments(parser)
+    parser.add_argument("files", nargs="+", metavar="FILES", help="photos, or folders of photos")
+    parser.add_argument("--csv", metavar="FILE", help="write the answers there")
+    parser.add_argument("--json", metavar="FILE", help="write the answers there")
+
+
+def _run_arguments(parser):
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    parser.add_argument("--on-error", default="raise", choices=["raise", "skip"], help="photos that can't be read (default: %(default)s)")
+
+
+def _place(text):
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""What the commands of `keras-transfer` do."""
+import json
+import os
+import pathlib
+import shutil
+import time
+
+import keras
+
+import keras_transfer as kt
+
+from . import _check, evaluating, running
+from ._files import atomic
+from .assembling import heads_of
+
+HEADS = {"class": kt.heads.Classifier, "number": kt.heads.Regressor, "labels": kt.heads.MultiLabel}
+# Named beforehand, from runs with other seeds than those of the figures that we report.
+DEMO = {"image_size": 96, "validation": 0.1, "test": 0.2, "head_epochs": 30, "epochs": 8, "last": "block11"}
+
+
+def demo(options):
+    """Trains on scikit-learn's scanned digits and shows what comes next."""
+    started = time.monotonic()
+    folder = pathlib.Path(options.output)
+    photos = kt.data.digits(folder / "photos")
+    run = next(p for p in (folder / f"run{n}" for n in ["", *(f"-{i}" for i in range(2, 10_000))]) if not p.exists())
+    print(f"1,797 scanned digits in {photos}; EfficientNet-Lite0, trained on ImageNet, learns to read them.")
+    settings = parse_train(["train", str(photos), "--output", str(run), "--seed", str(options.seed)])
+    vars(settings).update(DEMO)
+    train(settings)
+    print(f"\n{time.monotonic() - started:.0f} seconds. Next, with your own photos, a folder for each class:\n"
+          f"  keras-transfer train my_photos/ --output runs/mine\n"
+          f"  keras-transfer evaluate runs/mine more_photos/\n"
+          f"  keras-transfer predict runs/mine photo.jpg")
+
+
+def parse_train(arguments):
+    """Returns the options of `keras-transfer train` with their defaults."""
+    from .cli import parser
+
+    return parser().parse_args(arguments)
+
+
+def backbones(options):
+    """Lists backbones."""
+    print(kt.backbones.table(options.pattern))
+
+
+def train(options):
+    """Trains, measures and writes the run folder."""
+    output = running.free(options.output)
+    targets = _targets(options)
+    keras.utils.set_random_seed(options.seed)
+    training, valid, labels = _read(options, targets, "train")
+    model = kt.attach(_backbone(options), _heads(targets, labels, options.dropout))
+    model.compile(optimizer=keras.optimizers.Adam(options.learning_rate), **kt.objectives(model))
+    beside = output.with_name(f".{output.name}.unfinished")
+    history = kt.fine_tune(model, kt.data.balance(training) if options.balance else training, valid, head_epochs=options.head_epochs,
+                           epochs=options.epochs, last=options.last, directory=beside, seed=options.seed,
+                           deterministic=options.deterministic)
+    held_out = _held_out(options, targets, valid)
+    results = _report(model, *held_out) if held_out else []
+    settings = {name: value for name, value in vars(options).items() if name not in ("command", "output", "image_size", "column")}
+    size = list(kt.data.info(training).size)
+    running.write_run(output, model, labels=labels, history=history, config={
+        **settings, "targets": targets, "images": options.column, "folder": options.images, "image_size": size,
+        "results": results, "fingerprint": kt.data.info(training).fingerprint})
+    shutil.rmtree(beside)
+    print(f"\nThe model and all that belongs to it: {output}")
+
+
+def evaluate(options):
+    """Measures a run on further photos."""
+    table, confused, heads = evaluating.evaluate(options.run, options.data, images=options.images, part=options.part,
+                                                 on_error=options.on_error)
+    _say(table, confused, heads)
+    if options.json:
+        _write(options.json, json.dumps(table, indent=1))
+
+
+def predict(options):
+    """Says what is in photos."""
+    table = kt.predict(options.run, options.files, on_error=options.on_error)
+    print(table)
+    if options.csv:
+        _write(options.csv, table.to_csv())
+    if options.json:
+        _write(options.json, json.dumps(table, indent=1, ensure_ascii=False))
+
+
+def _targets(options):
+    """`{column: kind}` from COLUMN:KIND; empty for a folder of classes."""
+    is_folder = os.path.isdir(options.data)
+    if is_folder == bool(options.targets):
+        raise ValueError(f"{options.data!r} is a folder, whose folders are the classes: leave --targets out." if is_folder else
+                         f"{options.data!r} is a table, so --targets must name what to learn: --targets COLUMN:KIND, "
+                         "such as breed:class." if os.path.exists(options.data) else
+                         f"There is no file or folder {options.data!r}.")
+    targets = {}
+    for text in options.targets:
+        column, _, kind = text.rpartition(":")
+        if not column:
+            raise ValueError(f"--targets takes COLUMN:KIND, such as breed:class. Received: {text!r}")
+        targets[column] = _check.one_of(kind, list(HEADS), f"kind of target {column!r}:")
+    return targets
+
+
+def _read(options, targets, part):
+    """What `kt.data.photos` or `kt.data.table` returns for these options."""
+    reading = {"size": options.image_size, "batch_size": options.batch_size, "seed": options.seed, "part": part,
+               "fit": options.fit, "on_error": options.on_error, "test": options.test,
+               "augment": [keras.layers.RandomFlip("horizontal")] if options.flip else None}
+    if options.validation is not None:
+        reading["validation"] = options.validation
+    if not targets:
+        return kt.data.photos(options.data, **reading)
+    return kt.data.table(options.data, targets=targets, images=options.column, folder=options.images, split=options.split,
+                         **reading)
+
+
+def _heads(targets, labels, dropout):
+    if not targets:
+        return kt.heads.Classifier(labels, dropout=dropout)
+    if len(targets) == 1:
+        (name, kind), = targets.items()
+        return HEADS[kind](labels, dropout=dropout, name=name)
+    return {name: HEADS[kind](labels[name], dropout=dropout) for name, kind in targets.items()}
+
+
+def _backbone(options):
+    size = (options.image_size, options.image_size, 3)
+    return kt.backbone(options.backbone, input_shape=size, weights=None if options.weights == "none" else options.weights)
+
+
+def _held_out(options, targets, valid):
+    """The test set and its name; else the validation set; else None."""
+    if options.test or options.split is not None:
+        try:
+            return "test", _read(options, targets, "test")[0]
+        except ValueError:
+            if options.test:
+                raise
+    return ("validation", valid) if valid is not None else None
+
+
+def _report(model, part, dataset):
+    table, confused = evaluating.scores(model, dataset)
+    print(f"\nOn the {part} photos, which were held out:")
+    _say(table, confused, heads_of(model))
+    return [{"part": part, **row} for row in table]
+
+
+def _say(table, confused, heads):
+    print(table)
+    for name, (truth, predicted) in confused.items():
+        mistakes = evaluating.confusion(heads[name].class_names, truth, predicted)
+        print(f"\nConfusion of {name}:\n{mistakes}" if mistakes else f"\n{name}: no mistakes.")
+
+
+def _write(path, text):
+    with atomic(path) as file:
+        file.write(text.encode("utf-8"))
+    print(f"Written: {path}")

@@ -1,0 +1,88 @@
+"""tail(prefix(x)) == model(x), weights shared, everything that trains in the tail."""
+import keras
+import numpy as np
+import pytest
+
+import keras_transfer as kt
+from keras_transfer.store import split
+from support import colour_task, pixels, values
+
+
+@pytest.fixture
+def model(small_backbone):
+    return kt.attach(small_backbone(), {"colour": kt.heads.Classifier(3, dropout=0.5), "light": kt.heads.Regressor()})
+
+
+@pytest.mark.parametrize("last, boundary", [(0, [(None, 12)]), ("block_3", [(None, 4, 4, 8)]), ("block_2", [(None, 8, 8, 6)])])
+def test_the_cut_is_exact_and_where_training_begins(model, last, boundary):
+    kt.unfreeze(model, last)
+    prefix, tail = split(model)
+    assert [t.shape for t in prefix.outputs] == boundary
+    assert prefix.trainable_weights == []
+    assert {id(w) for w in tail.trainable_weights} == {id(w) for w in model.trainable_weights}
+    x = pixels(5)
+    expected, got = model(x, training=False), tail(prefix(x, training=False), training=False)
+    assert all(np.array_equal(expected[k], got[k]) for k in expected)
+    assert not np.array_equal(expected["colour"], tail(prefix(x[::-1], training=False), training=False)["colour"])
+
+
+def test_with_nothing_frozen_there_is_no_prefix(model):
+    kt.unfreeze(model, norms=True)
+    assert split(model) == (None, model)
+
+
+def test_a_random_layer_at_the_input_that_draws_is_not_cut_away():
+    x = inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Flatten()(keras.layers.RandomFlip(name="flip")(x))
+    backbone = keras.Model(inputs, keras.layers.Dense(4, trainable=False)(x))
+    model = kt.attach(backbone, kt.heads.Classifier(2))
+    assert split(model)[0] is None
+    kt.freeze(model)
+    assert split(model)[0].output.shape == (None, 4)
+
+
+def test_residual_connections_cross_as_two_tensors():
+    inputs = keras.Input((8,))
+    first = keras.layers.Dense(6, activation="relu", name="block_1_dense")(inputs)
+    second = keras.layers.Dense(6, name="block_2_dense")(first)
+    backbone = keras.Model(inputs, keras.layers.Dense(3, name="block_3_dense")(keras.layers.Add()([first, second])))
+    model = kt.attach(backbone, kt.heads.Classifier(2))
+    kt.unfreeze(model, "block_3")
+    assert [t.shape for t in split(model)[0].outputs] == [(None, 6)]
+    backbone.get_layer("block_2_dense").trainable = True
+    prefix, tail = split(model)
+    x = np.random.default_rng(0).normal(size=(4, 8)).astype("float32")
+    assert np.array_equal(tail(prefix(x)), model(x))
+
+
+@pytest.mark.parametrize("name, last", [("MobileNetV2", "block_16"), ("EfficientNetB0", "block7a"), ("ResNet50", "conv5_block3"),
+                                        ("DenseNet121", "conv5_block16"), ("ConvNeXtTiny", 8)])
+def test_real_networks(name, last):
+    model = kt.attach(kt.backbone(name, input_shape=(32, 32, 3), weights=None), kt.heads.Classifier(3))
+    x = pixels(4, size=32)
+    backbone = model.get_layer("backbone")
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    kt.unfreeze(model, norms=True)
+    model(x, training=True)  # norms that fit the photos, so that features are of ordinary size
+    kt.unfreeze(model, last)
+    prefix, tail = split(model)
+    expected = np.asarray(model(x, training=False))
+    assert np.allclose(tail(prefix(x, training=False), training=False), expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(expected - expected[::-1]).max() > 1e-4
+    assert 0 < len(tail.layers) < len(backbone.layers) / 2
+
+
+def test_training_the_tail_trains_the_model(model):
+    kt.unfreeze(model, "block_3")
+    prefix, tail = split(model)
+    x, y = colour_task(16)
+    labels = {"colour": y, "light": x.mean((1, 2, 3))}
+    before = values(model)
+    tail.compile(optimizer="sgd", **kt.objectives(tail))
+    tail.fit(prefix.predict(x, verbose=0), labels, verbose=0)
+    moved = [w.path for w, b in zip(model.weights, before) if not np.array_equal(w.numpy(), b)]
+    assert moved and all(p.split("/")[0] in ("block_3_conv", "colour", "light") for p in moved)
+    got = tail(prefix(x, training=False), training=False)
+    assert np.array_equal(got["colour"], model(x, training=False)["colour"])

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_transfer.checkpointing import FILE, RunState
+
+
+def test_state_and_variables_come_back(tmp_path):
+    state = RunState({"last": "block_3"}, 7)
+    state.phase, state.epoch, state.best, state.best_weights = 1, 4, 0.25, [np.arange(3.0), np.ones((2, 2))]
+    state.log(loss=0.5, phase="head")
+    state.log(loss=0.25, phase="tune")
+    state.save(tmp_path, [tf.Variable(np.full(12, i)) for i in range(12)])
+    again = RunState({"last": "block_3"}, 1)
+    arrays = again.load(tmp_path)
+    assert [a[0] for a in arrays] == list(range(12))
+    assert (again.seed, again.phase, again.epoch, again.best) == (7, 1, 4, 0.25)
+    assert again.history == {"loss": [0.5, 0.25], "phase": ["head", "tune"]}
+    assert all(np.array_equal(a, b) for a, b in zip(again.best_weights, state.best_weights))
+
+
+def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path):
+    assert RunState({}, 0).load(tmp_path / "none") is None
+
+
+def test_another_run_is_refused(tmp_path):
+    RunState({"last": "a", "epochs": 3}, 0).save(tmp_path, [])
+    with pytest.raises(ValueError, match="is of another run: last was 'a' and is 'b'. Give the same settings"):
+        RunState({"last": "b", "epochs": 3}, 0).load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"no zip at all"])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
+    (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(ValueError, match="is no checkpoint of `fine_tune`.*Delete it to start anew"):
+        RunState({}, 0).load(tmp_path)
+
+
+def test_nothing_pickled_is_read(tmp_path):
+    np.savez(tmp_path / FILE, told=np.array([{"settings": {}}], dtype=object))
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        RunState({}, 0).load(tmp_path)
+
+
+def test_a_failure_while_writing_leaves_the_old_one(tmp_path):
+    state = RunState({}, 0)
+    state.save(tmp_path, [tf.Variable([1.0])])
+
+    class Broken:
+        def numpy(self):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        state.save(tmp_path, [Broken()])
+    assert RunState({}, 0).load(tmp_path)[0] == [1.0] and [p.name for p in tmp_path.iterdir()] == [FILE]

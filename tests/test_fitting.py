@@ -1,0 +1,71 @@
+"""Data that doesn't fit the heads is refused before training."""
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_transfer as kt
+from keras_transfer.fitting import check_data
+from support import colour_task, pixels
+
+X = np.zeros((4, 16, 16, 3), "float32")
+GOOD = {"colour": np.array([0, 1, 2, -1]), "light": np.array([0.5, np.nan, 1, 2], "float32"), "tags": np.zeros((4, 2), "float32")}
+
+
+@pytest.fixture
+def model(small_backbone):
+    return kt.attach(small_backbone(), {"colour": kt.heads.Classifier(3), "light": kt.heads.Regressor(),
+                                        "tags": kt.heads.MultiLabel(2)})
+
+
+def test_what_fits_is_taken(model, small_backbone):
+    for data in ((X, GOOD), tf.data.Dataset.from_tensor_slices((X, GOOD)).batch(2), None):
+        check_data(model, data, "train")
+    weights = {name: np.ones(4, "float32") for name in GOOD}
+    check_data(model, (X, GOOD, weights), "train")
+    check_data(kt.attach(small_backbone(), kt.heads.Classifier(3)), (X, GOOD["colour"]), "train")
+
+
+@pytest.mark.parametrize("labels, error", [
+    ({**GOOD, "color": GOOD["colour"]}, "labels of `train` have the key 'color', which is no head of the model. Did you mean 'colour'"),
+    ({"colour": GOOD["colour"]}, "labels of `train` lack the heads light, tags. Give every head its own"),
+    (GOOD["colour"], "labels of `train` are one array, but the model has the heads colour, light, tags. Give a dict"),
+    ({**GOOD, "colour": np.array([0, 1, 2, 3])}, "head 'colour' run from 0 to 3, but the head has the classes 0 to 2"),
+    ({**GOOD, "colour": np.array([0, 1, -2, 3])}, "run from -2 to 3"),
+    ({**GOOD, "colour": np.array([0.5, 1, 0, 0])}, "run from 0 to 1"),
+    ({**GOOD, "colour": np.array(["red", "blue", "red", "red"])}, "for head 'colour' are text. Give class numbers"),
+    ({**GOOD, "tags": np.zeros((4, 3))}, "head 'tags' have 3 columns, but the head has 2 labels")])
+def test_labels_that_do_not_fit(model, labels, error):
+    with pytest.raises(ValueError, match=error):
+        check_data(model, (X, labels), "train")
+
+
+def test_text_in_a_dataset_is_seen_too(small_backbone):
+    model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+    with pytest.raises(ValueError, match="are text"):
+        check_data(model, tf.data.Dataset.from_tensor_slices((X, ["a", "b", "a", "b"])).batch(2), "validation")
+
+
+def test_weights_need_every_head(model):
+    with pytest.raises(ValueError, match="sample weights of `train` lack the heads light, tags"):
+        check_data(model, (X, GOOD, {"colour": np.ones(4)}), "train")
+
+
+def test_no_labels_and_other_types(model):
+    with pytest.raises(ValueError, match="`train` must give .* it has no labels"):
+        check_data(model, tf.data.Dataset.from_tensor_slices(X).batch(2), "train")
+    with pytest.raises(TypeError, match="`train` must be a tf.data.Dataset, .* Received: list"):
+        check_data(model, [X], "train")
+
+
+def test_fine_tune_asks_before_training(model):
+    before = [w.numpy() for w in model.weights]
+    with pytest.raises(ValueError, match="labels of `validation` lack"):
+        kt.fine_tune(model, (X, GOOD), (X, {"colour": GOOD["colour"]}), verbose=0)
+    assert all(np.array_equal(a, b.numpy()) for a, b in zip(before, model.weights))
+
+
+def test_classes_of_a_set_of_kt_data_are_known_without_a_pass(photo_folder, small_backbone):
+    train, _, labels = kt.data.photos(photo_folder, size=16)
+    check_data(kt.attach(small_backbone(), kt.heads.Classifier(labels)), train, "train")
+    with pytest.raises(ValueError, match="run from 0 to 2, but the head has the classes 0 to 1"):
+        check_data(kt.attach(small_backbone(), kt.heads.Classifier(2)), train, "train")

@@ -1,0 +1,210 @@
+"""The recipe: two phases, the best weights, one History; killed and resumed, bit for bit."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_transfer as kt
+from keras_transfer.recipe import last_quarter
+from support import colour_task, run_python, values
+
+
+@pytest.fixture
+def model(small_backbone):
+    return kt.attach(small_backbone(), kt.heads.Classifier(3))
+
+
+def sets(photo_folder, **options):
+    train, valid, _ = kt.data.photos(photo_folder, size=16, batch_size=8, **options)
+    return train, valid
+
+
+def test_head_first_then_the_last_layers_and_it_learns(model, photo_folder):
+    train, valid = sets(photo_folder)
+    before = {w.path: w.numpy() for w in model.weights}
+    start = model.get_layer("backbone").get_layer("block_3_conv").kernel
+    moved = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            moved.append(not np.array_equal(before[start.path], start.numpy()))
+
+    history = kt.fine_tune(model, train, valid, head_epochs=3, epochs=2, last="block_3", seed=1, verbose=0, callbacks=[Watch()])
+    assert moved == [False, False, False, True, True]
+    assert history.history["phase"] == ["head"] * 3 + ["tune"] * 2 and history.epoch == [0, 1, 2, 3, 4]
+    assert history.history["learning_rate"] == pytest.approx([1e-3] * 3 + [1e-4] * 2)
+    assert set(history.history) == {"accuracy", "loss", "val_accuracy", "val_loss", "learning_rate", "phase"}
+    assert history.history["loss"][-1] < history.history["loss"][0] and model.history is history
+    still = [w.path for w in model.weights if np.array_equal(before[w.path], w.numpy())]
+    assert {p.split("/")[0] for p in still} == {"block_1_conv", "block_1_bn", "block_2_conv", "block_2_bn", "block_3_bn"}
+
+
+def test_it_learns_something_real(model, photo_folder):
+    train, valid = sets(photo_folder)
+    model.compile(optimizer=keras.optimizers.Adam(0.03), **kt.objectives(model))
+    before = model.evaluate(valid, verbose=0, return_dict=True)["accuracy"]
+    kt.fine_tune(model, train, valid, head_epochs=25, epochs=5, seed=1, verbose=0)
+    assert model.evaluate(valid, verbose=0, return_dict=True)["accuracy"] >= max(0.7, before + 0.2)
+
+
+def test_features_in_memory_give_the_same_losses_as_the_whole_model(small_backbone, photo_folder):
+    """A callback of the caller's keeps the whole model in `fit`; without one the frozen part is computed once."""
+    histories = []
+    for callbacks in ((), [keras.callbacks.Callback()]):
+        keras.utils.set_random_seed(2)
+        model = kt.attach(small_backbone(), kt.heads.Classifier(3, dropout=0.3))
+        train, valid = sets(photo_folder)
+        histories.append(kt.fine_tune(model, train, valid, head_epochs=2, epochs=3, last="block_2", seed=4, verbose=0,
+                                      callbacks=callbacks).history)
+    for name in ("loss", "val_loss", "accuracy"):
+        assert histories[0][name] == pytest.approx(histories[1][name], rel=1e-5)
+
+
+def test_best_weights_of_all_epochs_are_in_and_evaluate_works(model, photo_folder):
+    train, valid = sets(photo_folder)
+    model.compile(optimizer=keras.optimizers.SGD(40.0), **kt.objectives(model))  # far too fast: it gets worse
+    history = kt.fine_tune(model, train, valid, head_epochs=3, epochs=2, seed=1, verbose=0)
+    losses = history.history["val_loss"]
+    assert np.argmin(losses) < len(losses) - 1
+    assert model.evaluate(valid, verbose=0)[0] == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_a_phase_ends_after_five_epochs_without_a_better_loss(model, photo_folder):
+    train, valid = sets(photo_folder)
+    model.compile(optimizer=keras.optimizers.SGD(0.0), **kt.objectives(model))
+    history = kt.fine_tune(model, train, valid, head_epochs=20, epochs=2, seed=1, verbose=0)
+    assert history.history["phase"] == ["head"] * 6 + ["tune"] * 2
+    stopping = keras.callbacks.EarlyStopping(patience=1)
+    history = kt.fine_tune(model, train, valid, head_epochs=20, epochs=0, seed=1, verbose=0, callbacks=[stopping])
+    assert history.history["phase"] == ["head"] * 2
+
+
+def test_without_validation_nothing_ends_early_and_the_last_weights_stay(model):
+    x, y = colour_task(24)
+    history = kt.fine_tune(model, (x, y), head_epochs=8, epochs=1, seed=1, verbose=0)
+    assert len(history.epoch) == 9 and "val_loss" not in history.history
+    again = kt.fine_tune(model, (x, y, np.ones(24)), (x, y), head_epochs=0, epochs=1, verbose=0)
+    assert again.history["phase"] == ["tune"]
+
+
+def test_a_compiled_model_keeps_its_loss_metrics_and_optimizer(model):
+    x, y = colour_task(16)
+    model.compile(optimizer=keras.optimizers.SGD(0.05, momentum=0.9), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                  metrics=[keras.metrics.SparseTopKCategoricalAccuracy(2, name="top2")])
+    history = kt.fine_tune(model, (x, y), head_epochs=1, epochs=1, seed=1, verbose=0)
+    assert set(history.history) == {"loss", "top2", "learning_rate", "phase"}
+    assert history.history["learning_rate"] == pytest.approx([0.05, 0.005])
+    assert type(model.optimizer).__name__ == "LayerwiseSGD" and model.optimizer.momentum == 0.9
+
+
+def test_a_schedule_is_kept(model):
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
+    model.compile(optimizer=keras.optimizers.SGD(schedule), **kt.objectives(model))
+    history = kt.fine_tune(model, colour_task(8), head_epochs=1, epochs=1, seed=1, verbose=0)
+    assert history.history["learning_rate"] == pytest.approx([0.05, 0.05])
+
+
+def test_moments_of_the_head_are_kept_between_the_phases(model):
+    seen = {}
+
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.note("begin")
+
+        def on_train_end(self, logs=None):
+            self.note("end")
+
+        def note(self, when):
+            seen.setdefault(when, []).append([v.numpy() for v in self.model.optimizer.variables
+                                              if "classifier" in v.path and "kernel" in v.path])
+
+    kt.fine_tune(model, colour_task(16), head_epochs=2, epochs=1, seed=1, verbose=0, callbacks=[Look()])
+    assert len(seen["end"][0]) == 2 and all(np.array_equal(a, b) and a.any() for a, b in zip(seen["end"][0], seen["begin"][1]))
+
+
+def test_several_heads_with_missing_labels(small_backbone):
+    x, y = colour_task(16)
+    labels = {"colour": np.where(np.arange(16) % 2, y, -1), "light": np.where(np.arange(16) % 3, x.mean((1, 2, 3)), np.nan)}
+    model = kt.attach(small_backbone(), {"colour": kt.heads.Classifier(3), "light": kt.heads.Regressor({"mean": 120.0, "std": 30.0})})
+    history = kt.fine_tune(model, (x, labels), (x, labels), head_epochs=2, epochs=1, seed=1, verbose=0)
+    assert np.isfinite(history.history["loss"]).all() and "val_light_mae" in history.history
+
+
+def test_last_quarter_is_rounded_to_a_block(small_backbone):
+    assert last_quarter(small_backbone()) == "block_3"
+    mobile = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(32, 32, 3))
+    assert last_quarter(mobile) == "block_13"
+
+
+@pytest.mark.parametrize("options, kind, error", [
+    ({"head_epochs": 0, "epochs": 0}, ValueError, "are both 0, so there is nothing to train"),
+    ({"head_epochs": -1}, ValueError, "`head_epochs` must be a whole number of at least 0. Received: -1"),
+    ({"last": "block_9"}, ValueError, "`last` names no layer or block of the backbone: 'block_9'"),
+    ({"seed": 1.5}, ValueError, "`seed` must be a whole number")])
+def test_arguments_out_of_range(model, options, kind, error):
+    with pytest.raises(kind, match=error):
+        kt.fine_tune(model, colour_task(8), verbose=0, **options)
+
+
+def test_a_bare_backbone_is_refused(small_backbone):
+    with pytest.raises(TypeError, match="`model` must be what `kt.attach` returned, with a layer named 'backbone'"):
+        kt.fine_tune(small_backbone(), colour_task(8))
+
+
+RUN = """if 1:
+    import sys, hashlib, json, keras, numpy as np, keras_transfer as kt
+    sys.path.insert(0, sys.argv[3])
+    import conftest
+    folder, directory = sys.argv[1:3]
+    keras.utils.set_random_seed(0)
+    model = kt.attach(conftest.small_backbone.__wrapped__()(), kt.heads.Classifier(3, dropout=0.2))
+    augment = [keras.layers.RandomFlip("horizontal"), keras.layers.RandomRotation(0.1)] if sys.argv[4] == "augment" else None
+    train, valid, _ = kt.data.photos(folder, size=16, batch_size=8, augment=augment)
+    history = kt.fine_tune(model, train, valid, head_epochs=3, epochs=3, last="block_2", directory=directory, seed=7,
+                           deterministic=True, verbose=2)
+    digest = hashlib.sha256(b"".join(w.numpy().tobytes() for w in model.weights)).hexdigest()
+    print(json.dumps([digest, history.history["loss"], model.evaluate(valid, verbose=0)[0]]))
+"""
+
+
+@pytest.mark.parametrize("augment", ["augment", "plain"])
+def test_killed_anywhere_it_goes_on_to_the_same_bits(photo_folder, tmp_path, augment):
+    """Killed three times, in both phases, against a run that was never killed; and ended, it is restored at once."""
+    arguments = [photo_folder, tmp_path / "killed", os.path.dirname(__file__), augment]
+    expected = run_python(RUN, photo_folder, tmp_path / "whole", *arguments[2:]).stdout.splitlines()[-1]
+    for lines in (3, 3, 5):  # of output, after which the process is killed: phase, "Epoch", results
+        process = subprocess.Popen([sys.executable, "-c", RUN, *map(str, arguments)], stdout=subprocess.PIPE, text=True,
+                                   stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        for _ in range(lines):
+            process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    resumed = run_python(RUN, *arguments).stdout
+    assert resumed.splitlines()[-1] == expected
+    assert "from epoch" in resumed or "Phase 'head'" not in resumed
+    assert len(json.loads(expected)[1]) == 6
+    again = run_python(RUN, *arguments).stdout
+    assert "Epoch" not in again and again.splitlines()[-1] == expected
+
+
+def test_the_control_another_seed_gives_other_bits(photo_folder, tmp_path):
+    arguments = [tmp_path / "a", os.path.dirname(__file__), "plain"]
+    first = run_python(RUN, photo_folder, *arguments).stdout.splitlines()[-1]
+    other = run_python(RUN.replace("seed=7", "seed=8"), photo_folder, tmp_path / "b", *arguments[1:]).stdout.splitlines()[-1]
+    assert json.loads(first)[0] != json.loads(other)[0]
+
+
+def test_a_checkpoint_of_another_run_is_refused(small_backbone, photo_folder, tmp_path):
+    train, valid = sets(photo_folder)
+    kt.fine_tune(kt.attach(small_backbone(), kt.heads.Classifier(3)), train, valid, head_epochs=1, epochs=0, directory=tmp_path, seed=1, verbose=0)
+    model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+    with pytest.raises(ValueError, match="checkpoint.npz is of another run: seed was 1 and is 2. Give the same settings"):
+        kt.fine_tune(model, train, valid, head_epochs=1, epochs=0, directory=tmp_path, seed=2, verbose=0)
