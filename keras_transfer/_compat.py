@@ -41,6 +41,19 @@ def input_names(model):
     return [tensor._keras_history.operation.name for tensor in model.inputs]
 
 
+def outputs_of_uses(model, layer):
+    """The outputs of each use of `layer` in a Functional `model`; `layer.output` may belong to another model."""
+    found, seen, todo = [], set(), list(model.outputs)
+    while todo:
+        operation, index, _ = todo.pop()._keras_history
+        if (id(operation), index) not in seen:
+            seen.add((id(operation), index))
+            node = operation._inbound_nodes[index]
+            found += [node.output_tensors] if operation is layer else []
+            todo += node.input_tensors
+    return found
+
+
 def compile_arguments(model):
     """The objects that `model.compile` was given, by argument name."""
     return dict(model._compile_config.config)

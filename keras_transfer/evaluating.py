@@ -6,12 +6,14 @@ import pathlib
 import keras
 import numpy as np
 
-from . import _check, data
+from . import _check
 from ._table import Table
 from .assembling import heads_of
-from .data import columns as table_columns, folders, scanning, streaming
-from .data.describing import Info, described
-from .heads import MultiLabel, Ordinal, Regressor
+from .data import columns as table_columns
+from .data import folders, scanning, streaming, targets as label_columns
+from .data.describing import Info, described, info
+from .data.tables import WORDS
+from .heads import MultiLabel, Regressor
 from .loading import load
 from .running import read_run
 
@@ -29,7 +31,7 @@ def scores(model, dataset):
         A `Table` with the columns `head`, `metric` ("accuracy" or "mae"), `value` and `labels` (how many there were),
         and a dict `{head: (truth, predicted)}` of class numbers for heads with classes.
     """
-    targets, outputs = data.info(dataset).targets, model.predict(dataset.map(lambda x, *_: x), verbose=0)
+    targets, outputs = info(dataset).targets, model.predict(dataset.map(lambda x, *_: x), verbose=0)
     rows, confused = [], {}
     for name, head in heads_of(model).items():
         truth = np.asarray(targets[name] if name in targets else next(iter(targets.values())))
@@ -122,7 +124,7 @@ def _table(path, config, heads, images, part):
         if config["split"] is None:
             raise ValueError("`part` needs a run that was trained with a split column; this one was not.")
         words = [str(word).lower() for word in rows.column(config["split"], "split")]
-        keep = [i for i, word in enumerate(words) if data.tables.WORDS.get(word) == part]
+        keep = [i for i, word in enumerate(words) if WORDS.get(word) == part]
         files, cells = [files[i] for i in keep], {name: [column[i] for i in keep] for name, column in cells.items()}
     if not files:
         raise ValueError(f"{str(path)!r} has no rows of the part {part!r}.")
@@ -135,7 +137,7 @@ def _encoded(name, head, cells):
         return np.array([np.nan if cell is None else float(cell) for cell in cells], "float32")
     number = {label: i for i, label in enumerate(head.class_names)}
     if isinstance(head, MultiLabel):
-        rows = [None if cell is None else data.targets.labels_in(cell, name) for cell in cells]
+        rows = [None if cell is None else label_columns.labels_in(cell, name) for cell in cells]
         known = [[_number(label, number, name) for label in row or []] for row in rows]
         return np.array([np.full(head.units, np.nan) if row is None else np.isin(np.arange(head.units), places)
                          for row, places in zip(rows, known)], "float32")

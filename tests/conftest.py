@@ -12,12 +12,19 @@ import tensorflow as tf
 from support import colour_task, pixels
 
 
+def pytest_collection_modifyitems(items):
+    """Marks the tests that need the folder of real models and data."""
+    for item in items:
+        if "real_data" in item.fixturenames:
+            item.add_marker("real_data")
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     keras.utils.set_random_seed(0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def real_data():
     """The folder of real models and data sets, `KERAS_TRANSFER_TEST_DATA`."""
     folder = os.environ.get("KERAS_TRANSFER_TEST_DATA")

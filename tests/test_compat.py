@@ -89,3 +89,11 @@ def test_set_mask():
     x = keras.ops.ones((1, 2))
     _compat.set_mask(x, keras.ops.ones((1, 2), "bool"))
     assert keras.layers.Masking().supports_masking and x._keras_mask.shape == (1, 2)
+
+
+def test_outputs_of_uses_are_those_in_this_model():
+    dense, inputs = keras.layers.Dense(3), keras.Input((3,))
+    elsewhere = dense(keras.Input((3,)))
+    model = keras.Model(inputs, dense(dense(inputs)))
+    uses = _compat.outputs_of_uses(model, dense)
+    assert len(uses) == 2 and uses[0][0] is model.outputs[0] and all(u[0] is not elsewhere for u in uses)

@@ -1,7 +1,7 @@
 """From a whole network to the features: which layers give them and how maps are pooled."""
 import keras
 
-from .. import _check
+from .. import _check, _compat
 from ..network import Network
 
 _POOLS = {"avg": [keras.layers.GlobalAveragePooling2D], "max": [keras.layers.GlobalMaxPooling2D],
@@ -45,29 +45,13 @@ def network(model, pooling, at, after=None):
 
 def _inner(model, name):
     _check.one_of(name, [layer.name for layer in model.layers], "layer")
-    uses = _uses(model, model.get_layer(name))
+    uses = _compat.outputs_of_uses(model, model.get_layer(name))
     if len(uses) != 1:
         raise ValueError(f"The layer {name!r} is used {len(uses)} times and has no one output. Name a layer that "
                          "is used once.")
     if len(uses[0]) != 1:
         raise ValueError(f"The layer {name!r} has several outputs. Name a layer that has one.")
     return uses[0][0]
-
-
-def _uses(model, layer):
-    """The outputs of each use of `layer` in `model`; `layer.output` may belong to another model that shares it.
-
-    Keras has no public way to a tensor's history: the two private names stay in here.
-    """
-    found, seen, todo = [], set(), list(model.outputs)
-    while todo:
-        operation, index, _ = todo.pop()._keras_history
-        if (id(operation), index) not in seen:
-            seen.add((id(operation), index))
-            node = operation._inbound_nodes[index]
-            found += [node.output_tensors] if operation is layer else []
-            todo += node.input_tensors
-    return found
 
 
 def _pooled(tensor, pooling, taken, after):

@@ -55,7 +55,7 @@ def photos(folder, *, size=224, batch_size=32, validation=0.2, test=0.0, seed=0,
     """
     reading = Reading(size, batch_size, validation, test, seed, part, augment, fit, on_error)
     folder = pathlib.Path(folder)
-    names, classes = _listed(folder)
+    names, classes = listed(folder)
     labels = sorted(set(classes))
     good, skipped = readable([folder / name for name in names], names, on_error)
     names, classes = ([x for x, keep in zip(column, good) if keep] for column in (names, classes))
@@ -66,7 +66,7 @@ def photos(folder, *, size=224, batch_size=32, validation=0.2, test=0.0, seed=0,
     return reading.deliver(samples, split(names, classes, validation, test, seed), labels, skipped)
 
 
-def _listed(folder):
+def listed(folder):
     """Returns the relative paths of all photos and their classes, in code-point order."""
     if not folder.exists():
         raise FileNotFoundError(f"There is no folder {str(folder)!r}{_near(folder)}")

@@ -77,7 +77,7 @@ def _number(cell, place, where):
 
 
 def _multi_hot(cells, where):
-    rows = [None if cell is None else _split(cell, where) for cell in cells]
+    rows = [None if cell is None else labels_in(cell, where) for cell in cells]
     known = sorted({name for row in rows if row is not None for name in row})
     if not known:
         raise ValueError(f"{where}: no cell names a label.")
@@ -85,7 +85,8 @@ def _multi_hot(cells, where):
     return array, known
 
 
-def _split(cell, where):
+def labels_in(cell, where):
+    """The labels that one cell of a "labels" column names."""
     if isinstance(cell, str):
         return [] if cell == "[]" else [word.strip() for word in re.split(r"[|;,]", cell) if word.strip()]
     if isinstance(cell, (list, tuple, set, np.ndarray)) and all(isinstance(word, str) for word in cell):

@@ -1,8 +1,6 @@
 """Photos to run backbones on, made up or real, and the real weights."""
 import csv
 import json
-import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -28,15 +26,6 @@ def photos():
     return lambda side, count=6, channels=3: made_up_photos(count, side, channels=channels)
 
 
-@pytest.fixture(scope="session")
-def shared():
-    """The folder of real models and data."""
-    folder = os.environ.get("KERAS_TRANSFER_TEST_DATA")
-    if not folder:
-        pytest.skip("KERAS_TRANSFER_TEST_DATA is not set")
-    return pathlib.Path(folder)
-
-
 # Breeds whose ImageNet name is another one; the others are found by their first words.
 _ALIASES = {"english_cocker_spaniel": "cocker_spaniel", "egyptian_mau": "egyptian_cat",
             "scottish_terrier": "scotch_terrier", "japanese_chin": "japanese_spaniel", "basset_hound": "basset",
@@ -54,14 +43,14 @@ def _cropped(image, resampling):
 
 
 @pytest.fixture(scope="session")
-def pets(shared):
+def pets(real_data):
     """`pets(resampling)`: (photos, ImageNet classes) of the 144 shared pets whose breed is an ImageNet class."""
-    index = json.loads((shared / "models/mobilenet_v1_025_224/imagenet_class_index.json").read_text())
+    index = json.loads((real_data / "models/mobilenet_v1_025_224/imagenet_class_index.json").read_text())
     classes = {name.lower().replace("-", "_").replace(" ", "_"): int(k) for k, (_, name) in index.items()}
-    with open(shared / "datasets/pets/labels.csv") as file:
+    with open(real_data / "datasets/pets/labels.csv") as file:
         rows = [(row["file"], classes.get(_ALIASES.get(row["breed"], row["breed"]))) for row in csv.DictReader(file)]
     rows = [row for row in rows if row[1] is not None]
-    folder = shared / "datasets/pets/images"
+    folder = real_data / "datasets/pets/images"
     return lambda resampling: (np.stack([_cropped(Image.open(folder / name), resampling) for name, _ in rows]),
                                np.array([label for _, label in rows]))
 

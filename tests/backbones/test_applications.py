@@ -278,8 +278,8 @@ def test_published_efficientnet_files_get_their_own_scaling(photos, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["mobilenet_0.25_224_notop.weights.h5", "mobilenet_0.25_224.weights.h5"])
-def test_real_mobilenet_knows_the_pets(file, shared, small, pets, accuracy):
-    folder = shared / "models/mobilenet_v1_025_224"
+def test_real_mobilenet_knows_the_pets(file, real_data, small, pets, accuracy):
+    folder = real_data / "models/mobilenet_v1_025_224"
     model = kt.backbone(small, weights=folder / file)
     full = keras.applications.MobileNet(alpha=0.25, weights=str(folder / "mobilenet_0.25_224.weights.h5"))
     kernel, bias = full.get_layer("conv_preds").get_weights()

@@ -25,8 +25,8 @@ def tensors():
     return efficientnet_lite.published()
 
 
-def test_every_weight_is_that_of_the_float16_reference(lite, tensors, shared):
-    reference = np.load(shared / "models/efficientnet_lite0/efficientnet_lite0_fp16.npz")
+def test_every_weight_is_that_of_the_float16_reference(lite, tensors, real_data):
+    reference = np.load(real_data / "models/efficientnet_lite0/efficientnet_lite0_fp16.npz")
     compared = 0
     for layer in lite.layers:
         for weight in layer.weights:
@@ -39,7 +39,7 @@ def test_every_weight_is_that_of_the_float16_reference(lite, tensors, shared):
 
 
 @pytest.mark.slow
-def test_real_weights_know_the_pets(lite, tensors, shared, pets, accuracy):
+def test_real_weights_know_the_pets(lite, tensors, real_data, pets, accuracy):
     photos, classes = pets(Image.BICUBIC)
     kernel, bias = tensors["_fc.weight"].T, tensors["_fc.bias"]
     features = lite.predict(photos, verbose=0)
@@ -47,7 +47,7 @@ def test_real_weights_know_the_pets(lite, tensors, shared, pets, accuracy):
     first, five = accuracy(logits, classes)
     assert (round(first, 3), round(five, 3)) == (0.743, 0.903)
 
-    reference = np.load(shared / "models/efficientnet_lite0/efficientnet_lite0_fp16.npz")
+    reference = np.load(real_data / "models/efficientnet_lite0/efficientnet_lite0_fp16.npz")
     half = kt.backbone(LITE, weights=None)
     for layer in half.layers:
         layer.set_weights([reference[f"{layer.name}/{w.path.split('/')[-1]}"].astype("float32") for w in layer.weights])
