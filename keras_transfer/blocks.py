@@ -2,6 +2,8 @@
 import numbers
 import re
 
+import keras
+
 from . import _check, _compat
 
 # Each pattern's group is the block's name. The first that matches the start of a layer's name decides.
@@ -34,13 +36,13 @@ def blocks(backbone):
     """
     layers = depth_layers(backbone)
     names = [_block_name(layer.name) for layer in layers]
-    weighted = [name for layer, name in zip(layers, names) if layer.weights]
+    weighted = [name for layer, name in zip(layers, names) if _learns(layer)]
     if sum(name is not None for name in weighted) * 2 < len(weighted):
         return _equal_groups(layers)
     last = {name: place for place, name in enumerate(names) if name}
     found, current, waiting = {}, None, []
     for place, (layer, name) in enumerate(zip(layers, names)):
-        if name is None and (place < last.get(current, -1) or not layer.weights or current not in (None, *last)):
+        if name is None and (place < last.get(current, -1) or not _learns(layer) or current not in (None, *last)):
             name = current  # inside a block, or nothing that could train, or next to another nameless layer
         elif name is None:
             name = layer.name
@@ -78,6 +80,10 @@ def position(backbone, where, argument):
         raise ValueError(f"`{argument}` must be a number of layers from 0 to {len(layers)}, a share from 0.0 to 1.0, "
                          f"or the name of a layer or block. Received: {where!r}")
     return int(count), int(count)
+
+
+def _learns(layer):
+    return bool(layer.weights) and not isinstance(layer, keras.layers.Normalization)  # which holds constants
 
 
 def _block_name(name):

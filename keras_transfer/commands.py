@@ -15,7 +15,8 @@ from .assembling import heads_of
 
 HEADS = {"class": kt.heads.Classifier, "number": kt.heads.Regressor, "labels": kt.heads.MultiLabel}
 # Named beforehand, from runs with other seeds than those of the figures that we report.
-DEMO = {"image_size": 96, "validation": 0.1, "test": 0.2, "head_epochs": 30, "epochs": 8, "last": "block11"}
+DEMO = {"image_size": 96, "validation": 0.1, "test": 0.2, "learning_rate": 1e-2, "head_epochs": 5,
+        "epochs": 8, "last": "block11"}
 
 
 def demo(options):

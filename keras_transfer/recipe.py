@@ -1,4 +1,6 @@
 """The recipe: the head first, then the last layers, one History."""
+import math
+
 import keras
 import numpy as np
 
@@ -12,6 +14,7 @@ from .store.memory import with_features
 
 _PATIENCE = 5       # epochs without a better validation loss before a phase ends
 _TUNING_RATE = 0.1  # of the rate that the head trains with
+_RATE_CALLBACKS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 _LAST_SHARE = 0.25  # of the layers are tuned, if nothing is said
 
 
@@ -19,8 +22,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
               deterministic=False, callbacks=(), verbose="auto"):
     """Trains the heads on the frozen backbone, then the last layers of the backbone as well.
 
-    The second phase runs at a tenth of the rate, falling from block to block (`kt.layerwise`), with batch norms
-    frozen. With `validation`, a phase ends after 5 epochs without a lower validation loss (give a
+    The second phase begins at a tenth of the rate, which then falls to zero along half a cosine (Loshchilov and
+    Hutter 2017, arXiv:1608.03983) and is lower from block to block (`kt.layerwise`); batch norms stay frozen. With `validation`, a phase ends after 5 epochs without a lower validation loss (give a
     `keras.callbacks.EarlyStopping` of your own to have it otherwise), and the best weights of all epochs are in the
     model on return; it is then compiled, and `evaluate` works.
 
@@ -30,7 +33,7 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
 
     Args:
         model: what `kt.attach` returned. Compiled: its loss, loss weights, metrics and the settings of its
-            optimizer are kept; else those of `kt.objectives` and Adam.
+            optimizer are kept; else those of `kt.objectives` and Adam. A rate that is a schedule is left alone.
         train: a `tf.data.Dataset` of (x, y) or (x, y, sample weights), a `keras.utils.PyDataset`, or a tuple of
             arrays; y as the heads want it, a dict for several.
         validation: the same for validation, or None: then nothing ends early and the last weights stay.
@@ -40,7 +43,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         directory: a folder for the checkpoint, made if needed.
         seed: a whole number for `keras.utils.set_random_seed`; None: drawn anew, or 0 if deterministic.
         deterministic: whether TensorFlow is told to give the same bits each time, for the rest of the process.
-        callbacks: further Keras callbacks, begun and ended once in each phase.
+        callbacks: further Keras callbacks, begun and ended once in each phase. With a `LearningRateScheduler` or
+            `ReduceLROnPlateau` among them the rate is theirs.
         verbose: as in `fit`: "auto", 0, 1 or 2.
 
     Returns:
@@ -67,7 +71,7 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
                       "weights": len(model.weights), "parameters": model.count_params(),
                       "data": getattr(info_of(train), "fingerprint", None)}, drawn)
     saved = None if directory is None else state.load(directory)
-    keeper = _Keeper(state, directory, any(isinstance(c, keras.callbacks.EarlyStopping) for c in callbacks))
+    keeper = _Keeper(state, directory, callbacks)
     with model.distribute_strategy.scope():
         _run(model, plan, state, saved, keeper, {"train": train, "validation": validation, "verbose": verbose}, callbacks)
     return _history(model, state)
@@ -99,19 +103,21 @@ def last_quarter(backbone):
 
 def _run(model, plan, state, saved, keeper, data, callbacks):
     keep = _compat.compile_arguments(model) if model.compiled else objectives(model)
-    given = keep.pop("optimizer", None) or keras.optimizers.Adam()
+    given = _compat.inner(keep.pop("optimizer", None) or keras.optimizers.Adam())
+    rate = given.get_config()["learning_rate"]
+    rate = math.nan if isinstance(rate, dict) else rate  # of a schedule: what it should become is not ours to guess
     for number, (name, count, set_flags) in enumerate(plan):
         if number < state.phase or state.finished and number > state.phase:
             continue
         set_flags(model)
-        model.compile(optimizer=_optimizer(model, given, name), **keep)
+        model.compile(optimizer=_optimizer(model, given, name, rate), **keep)
         if saved is not None:
             _restore([*model.weights, *model.optimizer.variables], saved)
             saved = None
         elif number > state.phase:
             state.phase, state.begun, state.phase_over, state.wait = number, state.epoch, False, 0
         if not state.phase_over:
-            keeper.begin(model, name, state.begun + count)
+            keeper.begin(model, name, state.begun + count, rate if name == "head" else rate * _TUNING_RATE)
             _fit(model, keep, data, keeper, callbacks)
         state.phase_over = True
     if state.best_weights is not None and keeper.restores:
@@ -120,11 +126,10 @@ def _run(model, plan, state, saved, keeper, data, callbacks):
     keeper.write(model)
 
 
-def _optimizer(model, given, phase):
+def _optimizer(model, given, phase, rate):
     """A new optimizer with the settings given, built, and with the moments that the model's own one has."""
-    rate = _compat.inner(given).get_config()["learning_rate"]
-    if phase == "tune":  # a schedule is kept as it is: what it should become is not ours to guess
-        return layerwise(given if isinstance(rate, dict) else remade(given, learning_rate=rate * _TUNING_RATE), model)
+    if phase == "tune":
+        return layerwise(given if math.isnan(rate) else remade(given, learning_rate=rate * _TUNING_RATE), model)
     optimizer = remade(given)
     optimizer.build(model.trainable_variables)
     if model.compiled:
@@ -151,14 +156,15 @@ def _fit(model, keep, data, keeper, callbacks):
 class _Keeper(keras.callbacks.Callback):
     """Seeds every epoch, remembers the best weights, ends a phase early, and writes the checkpoint."""
 
-    def __init__(self, state, directory, callers_stopping):
+    def __init__(self, state, directory, callbacks):
         super().__init__()
         self.state, self.directory, self.info = state, directory, None
-        self.restores = not callers_stopping
+        self.restores = not any(isinstance(c, keras.callbacks.EarlyStopping) for c in callbacks)
+        self.falls = not any(isinstance(c, _RATE_CALLBACKS) for c in callbacks)
 
-    def begin(self, network, name, last_epoch):
-        """A phase begins; `network` is the whole model, of which `fit` may see the tail only."""
-        self.network, self.name, self.last_epoch = network, name, last_epoch
+    def begin(self, network, name, last_epoch, rate):
+        """A phase begins at `rate`; `network` is the whole model, of which `fit` may see the tail only."""
+        self.network, self.name, self.last_epoch, self.rate = network, name, last_epoch, rate
 
     def say(self, verbose, computed_once):
         state, count = self.state, self.last_epoch - self.state.begun
@@ -169,6 +175,9 @@ class _Keeper(keras.callbacks.Callback):
                   + ", and what is frozen below them is computed once" * computed_once + ".")
 
     def on_epoch_begin(self, epoch, logs=None):
+        if self.name == "tune" and self.falls and not math.isnan(self.rate):
+            done = (epoch - self.state.begun) / (self.last_epoch - self.state.begun)
+            _compat.inner(self.model.optimizer).learning_rate = self.rate * (1 + math.cos(math.pi * done)) / 2
         if getattr(self.info, "epoch", None) is not None:
             self.info.epoch.assign(epoch)
         random_states = [v for v in self.network.variables if v.path.endswith("seed_generator_state")]

@@ -4,12 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_transfer as kt
 from keras_transfer.recipe import last_quarter
@@ -39,7 +37,7 @@ def test_head_first_then_the_last_layers_and_it_learns(model, photo_folder):
     history = kt.fine_tune(model, train, valid, head_epochs=3, epochs=2, last="block_3", seed=1, verbose=0, callbacks=[Watch()])
     assert moved == [False, False, False, True, True]
     assert history.history["phase"] == ["head"] * 3 + ["tune"] * 2 and history.epoch == [0, 1, 2, 3, 4]
-    assert history.history["learning_rate"] == pytest.approx([1e-3] * 3 + [1e-4] * 2)
+    assert history.history["learning_rate"] == pytest.approx([1e-3] * 3 + [1e-4, 0.5e-4])
     assert set(history.history) == {"accuracy", "loss", "val_accuracy", "val_loss", "learning_rate", "phase"}
     assert history.history["loss"][-1] < history.history["loss"][0] and model.history is history
     still = [w.path for w in model.weights if np.array_equal(before[w.path], w.numpy())]
@@ -111,6 +109,15 @@ def test_a_schedule_is_kept(model):
     assert history.history["learning_rate"] == pytest.approx([0.05, 0.05])
 
 
+def test_the_rate_of_the_second_phase_falls_along_half_a_cosine_unless_a_callback_sets_it(model):
+    x, y = colour_task(8)
+    rates = kt.fine_tune(model, (x, y), head_epochs=1, epochs=4, seed=1, verbose=0).history["learning_rate"]
+    assert rates == pytest.approx([1e-3, 1e-4, 0.853553e-4, 0.5e-4, 0.146447e-4], rel=1e-4)
+    scheduler = keras.callbacks.LearningRateScheduler(lambda epoch: 0.01 / (epoch + 1))
+    rates = kt.fine_tune(model, (x, y), head_epochs=1, epochs=2, seed=1, verbose=0, callbacks=[scheduler]).history["learning_rate"]
+    assert rates == pytest.approx([0.01, 0.005, 0.01 / 3])
+
+
 def test_moments_of_the_head_are_kept_between_the_phases(model):
     seen = {}
 
@@ -174,12 +181,12 @@ RUN = """if 1:
 """
 
 
-@pytest.mark.parametrize("augment", ["augment", "plain"])
-def test_killed_anywhere_it_goes_on_to_the_same_bits(photo_folder, tmp_path, augment):
-    """Killed three times, in both phases, against a run that was never killed; and ended, it is restored at once."""
+@pytest.mark.parametrize("augment, kills", [("augment", (3, 6)), pytest.param("plain", (3, 3, 5), marks=pytest.mark.slow)])
+def test_killed_anywhere_it_goes_on_to_the_same_bits(photo_folder, tmp_path, augment, kills):
+    """Killed in both phases, against a run that was never killed; and ended, it is restored at once."""
     arguments = [photo_folder, tmp_path / "killed", os.path.dirname(__file__), augment]
     expected = run_python(RUN, photo_folder, tmp_path / "whole", *arguments[2:]).stdout.splitlines()[-1]
-    for lines in (3, 3, 5):  # of output, after which the process is killed: phase, "Epoch", results
+    for lines in kills:  # of output, after which the process is killed: phase, "Epoch", results
         process = subprocess.Popen([sys.executable, "-c", RUN, *map(str, arguments)], stdout=subprocess.PIPE, text=True,
                                    stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONUNBUFFERED": "1"})
         for _ in range(lines):
@@ -195,6 +202,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_bits(photo_folder, tmp_path, aug
     assert "Epoch" not in again and again.splitlines()[-1] == expected
 
 
+@pytest.mark.slow
 def test_the_control_another_seed_gives_other_bits(photo_folder, tmp_path):
     arguments = [tmp_path / "a", os.path.dirname(__file__), "plain"]
     first = run_python(RUN, photo_folder, *arguments).stdout.splitlines()[-1]

@@ -1,11 +1,11 @@
 """What all heads have in common."""
-import copy
 import re
 import types
 
 import keras
 
 from .. import _check
+from ..masking import twin
 
 
 class Head(keras.layers.Layer):
@@ -70,7 +70,7 @@ class Head(keras.layers.Layer):
 
     def make_loss(self):
         """Returns a new object of the loss given, or of the default one."""
-        return self.default_loss() if self._given.loss is None else copy.copy(self._given.loss)
+        return self.default_loss() if self._given.loss is None else twin(self._given.loss)
 
     def make_metrics(self):
         """Returns new objects of the metrics given, or of the default ones."""
