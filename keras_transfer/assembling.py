@@ -1,7 +1,7 @@
 """The only place where models are put together: a backbone, a joint named `features`, and heads."""
 import keras
 
-from . import _check, _compat
+from . import _compat
 from .heads.head import Head
 from .network import Network
 

@@ -82,6 +82,7 @@ def _train(parser):
     add("--head-epochs", type=int, default=20, help="epochs with the backbone frozen (default: %(default)s)")
     add("--epochs", type=int, default=5, help="epochs with its last part trained (default: %(default)s)")
     add("--last", type=_place, metavar="PLACE", help="that part: a layer or block, a number or a share of layers (default: the last quarter)")
+    add("--norms", action="store_true", help="let the batch norms of that part train too (for pictures unlike photos)")
     add("--learning-rate", type=float, default=1e-3, help="of the heads; a tenth of it for the backbone (default: %(default)s)")
     add("--dropout", type=float, default=0.0, help="in the heads (default: none)")
     add("--flip", action="store_true", help="mirror photos left to right at random in training")

@@ -9,14 +9,15 @@ import keras
 
 import keras_transfer as kt
 
-from . import _check, evaluating, running
+from . import _check, evaluating, recipe, running
 from ._files import atomic
 from .assembling import heads_of
+from .freezing import backbone_of
 
 HEADS = {"class": kt.heads.Classifier, "number": kt.heads.Regressor, "labels": kt.heads.MultiLabel}
 # Named beforehand, from runs with other seeds than those of the figures that we report.
 DEMO = {"image_size": 96, "validation": 0.1, "test": 0.2, "learning_rate": 1e-2, "head_epochs": 5,
-        "epochs": 8, "last": "block11"}
+        "epochs": 8, "last": "block11", "norms": True}
 
 
 def demo(options):
@@ -57,7 +58,7 @@ def train(options):
     model.compile(optimizer=keras.optimizers.Adam(options.learning_rate), **kt.objectives(model))
     beside = output.with_name(f".{output.name}.unfinished")
     history = kt.fine_tune(model, kt.data.balance(training) if options.balance else training, valid, head_epochs=options.head_epochs,
-                           epochs=options.epochs, last=options.last, directory=beside, seed=options.seed,
+                           epochs=options.epochs, last=_last(options), directory=beside, seed=options.seed,
                            deterministic=options.deterministic)
     held_out = _held_out(options, targets, valid)
     results = _report(model, *held_out) if held_out else []
@@ -87,6 +88,13 @@ def predict(options):
         _write(options.csv, table.to_csv())
     if options.json:
         _write(options.json, json.dumps(table, indent=1, ensure_ascii=False))
+
+
+def _last(options):
+    if not options.norms:
+        return options.last
+    last = options.last
+    return lambda model: kt.unfreeze(model, recipe.last_quarter(backbone_of(model)) if last is None else last, norms=True)
 
 
 def _targets(options):

@@ -39,7 +39,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         validation: the same for validation, or None: then nothing ends early and the last weights stay.
         head_epochs: the number of epochs with the backbone frozen; 0 leaves that phase out.
         epochs: the number of epochs with its last part trained; 0 leaves that phase out.
-        last: what is trained then, as in `kt.unfreeze`; None: the last quarter of the layers, rounded to a block.
+        last: what is trained then, as in `kt.unfreeze`; None: the last quarter of the layers, rounded to a block; or
+            a function that sets the flags of the model: `lambda m: kt.unfreeze(m, "block11", norms=True)`.
         directory: a folder for the checkpoint, made if needed.
         seed: a whole number for `keras.utils.set_random_seed`; None: drawn anew, or 0 if deterministic.
         deterministic: whether TensorFlow is told to give the same bits each time, for the rest of the process.
@@ -67,7 +68,7 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         tf.config.experimental.enable_op_determinism()
     drawn = int(np.random.SeedSequence().generate_state(1)[0] >> 1) if seed is None else _check.whole(seed, "seed")
     keras.utils.set_random_seed(drawn % 2**32)
-    state = RunState({"head_epochs": head_epochs, "epochs": epochs, "last": last, "seed": seed,
+    state = RunState({"head_epochs": head_epochs, "epochs": epochs, "last": "a function" if callable(last) else last, "seed": seed,
                       "weights": len(model.weights), "parameters": model.count_params(),
                       "data": getattr(info_of(train), "fingerprint", None)}, drawn)
     saved = None if directory is None else state.load(directory)
@@ -87,10 +88,11 @@ def _plan(model, head_epochs, epochs, last):
                         f"Received: {type(model).__name__}")
     if not head_epochs + epochs:
         raise ValueError("`head_epochs` and `epochs` are both 0, so there is nothing to train.")
-    if _compat.graph(backbone) is not None:
+    if _compat.graph(backbone) is not None and not callable(last):
         last = last_quarter(backbone) if last is None else last
         blocks.position(backbone, last, "last")
-    return [phase for phase in [("head", head_epochs, freeze), ("tune", epochs, lambda m: unfreeze(m, last))] if phase[1]]
+    tune = last if callable(last) else lambda m: unfreeze(m, last)
+    return [phase for phase in [("head", head_epochs, freeze), ("tune", epochs, tune)] if phase[1]]
 
 
 def last_quarter(backbone):

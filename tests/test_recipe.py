@@ -144,6 +144,16 @@ def test_several_heads_with_missing_labels(small_backbone):
     assert np.isfinite(history.history["loss"]).all() and "val_light_mae" in history.history
 
 
+def test_a_function_may_set_what_trains(model, photo_folder):
+    train, valid = sets(photo_folder)
+    norm = model.get_layer("backbone").get_layer("block_3_bn")
+    before = norm.moving_mean.numpy(), model.get_layer("backbone").get_layer("block_2_bn").moving_mean.numpy()
+    kt.fine_tune(model, train, valid, head_epochs=1, epochs=1, seed=1, verbose=0,
+                 last=lambda m: kt.unfreeze(m, "block_3", norms=True))
+    assert norm.trainable and not np.array_equal(norm.moving_mean.numpy(), before[0])
+    assert np.array_equal(model.get_layer("backbone").get_layer("block_2_bn").moving_mean.numpy(), before[1])
+
+
 def test_last_quarter_is_rounded_to_a_block(small_backbone):
     assert last_quarter(small_backbone()) == "block_3"
     mobile = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(32, 32, 3))

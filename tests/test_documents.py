@@ -1,0 +1,104 @@
+"""What the documents tell people to run, run: the README's code, the design's ideal code, the examples."""
+import pathlib
+import re
+import runpy
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_transfer as kt
+from support import colour_task
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with pets/, a table of photos with missing labels, and two single photos."""
+    place = tmp_path_factory.mktemp("place")
+    photos, colours = colour_task(48, seed=5, size=40)
+    rows = ["file,breed,species,age"]
+    for i, (photo, colour) in enumerate(zip(photos, colours)):
+        for path in (place / "pets" / f"class{colour}" / f"{i:02d}.jpg", place / "photos" / f"{i:02d}.jpg"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(tf.io.encode_jpeg(photo.astype("uint8")).numpy())
+        breed, species, age = f"breed{colour}", "cat" if i % 2 else "dog", f"{i % 7 + 0.5}"
+        rows.append(",".join([f"{i:02d}.jpg", breed if i % 9 else "", species if i % 5 else "", age if i % 4 else ""]))
+    (place / "labels.csv").write_text("\n".join(rows) + "\n")
+    for name in ("tom.jpg", "rex.jpg"):
+        (place / name).write_bytes((place / "photos" / "00.jpg").read_bytes())
+    return place
+
+
+@pytest.fixture
+def small(monkeypatch, place):
+    """What is stated beforehand: small photos and few epochs, so that documents run in seconds; no downloads."""
+    monkeypatch.chdir(place)
+
+    def shrunk(function, **changes):
+        return lambda *args, **options: function(*args, **{**options, **changes})
+
+    real = kt.backbone
+    monkeypatch.setattr(kt, "backbone", lambda source, **options: real(
+        source, **{**options, "input_shape": (32, 32, 3), "weights": "pretrained" if source == "EfficientNetLite0" else None}))
+    monkeypatch.setattr(kt.data, "photos", shrunk(kt.data.photos, size=32))
+    monkeypatch.setattr(kt.data, "table", shrunk(kt.data.table, size=32))
+    monkeypatch.setattr(kt, "fine_tune", shrunk(kt.fine_tune, head_epochs=1, epochs=1, verbose=0))
+    fit = keras.Model.fit
+    monkeypatch.setattr(keras.Model, "fit", lambda self, *a, **o: fit(self, *a, **{**o, "epochs": min(2, o.get("epochs", 1)), "verbose": 0}))
+
+
+def test_the_code_of_the_readme_runs(small, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    names = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert len(blocks) == 3 and set(names["model"].output_names) == {"breed", "species", "age"}
+    assert "tom.jpg" in capsys.readouterr().out
+
+
+def test_the_readme_has_its_two_commands_each_on_its_line():
+    assert re.findall(r"^python -m pip install .*$", README, re.M) == [
+        'python -m pip install ".[quickstart]" && keras-transfer demo', 'python -m pip install ".[test]" && python -m pytest']
+
+
+def test_a_folder_of_photos_as_in_the_design(small):
+    train, valid, labels = kt.data.photos("pets/", size=160, validation=0.2)
+    model = kt.attach(kt.backbone("MobileNetV2", input_shape=(160, 160, 3)), kt.heads.Classifier(labels))
+    history = kt.fine_tune(model, train, valid, head_epochs=10, epochs=5)
+    assert history.history["phase"] == ["head", "tune"] and labels == ["class0", "class1", "class2"]
+    kt.freeze(model)
+    model.compile(optimizer="adam", **kt.objectives(model))
+    model.fit(train, epochs=5, validation_data=valid)
+    kt.unfreeze(model, last=30)
+    before = [w.numpy() for w in model.weights]
+    model.compile(optimizer=kt.layerwise(keras.optimizers.Adam(1e-4), model), **kt.objectives(model))
+    model.fit(train, epochs=5)
+    moved = [w.path for w, b in zip(model.weights, before) if not np.array_equal(w.numpy(), b)]
+    # an untrained network has features near 0: not all that may train gets a gradient, but nothing else does
+    assert {"classifier/output/kernel", "block_16_project/kernel"} <= set(moved) <= {w.path for w in model.trainable_weights}
+
+
+def test_several_tasks_from_one_table_as_in_the_design(small):
+    train, valid, labels = kt.data.table("labels.csv", images="file", folder="photos",
+                                         targets={"breed": "class", "species": "class", "age": "number"})
+    heads = {"breed": kt.heads.Classifier(labels["breed"]), "species": kt.heads.Classifier(labels["species"], loss_weight=0.5),
+             "age": kt.heads.Regressor(labels["age"])}
+    model = kt.attach(kt.backbone("EfficientNetLite0"), heads)
+    model.compile(optimizer="adam", **kt.objectives(model))
+    logs = model.fit(train, epochs=10, validation_data=valid).history
+    assert np.isfinite(logs["loss"]).all() and {"val_breed_accuracy", "val_species_loss", "val_age_mae"} <= set(logs)
+    assert logs["loss"][-1] < logs["loss"][0]
+
+
+@pytest.mark.parametrize("script, arguments, said", [
+    ("photos.py", ["pets", "tom.jpg"], "tom.jpg"), ("by_hand.py", ["pets"], "learning rate: "),
+    ("several_tasks.py", ["labels.csv", "photos", "breed", "species"], "species held-out accuracy")])
+def test_examples_run(small, script, arguments, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
+    assert said in capsys.readouterr().out
