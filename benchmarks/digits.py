@@ -1,7 +1,8 @@
 """The demo over seeds: accuracy on the held-out digits, and seconds in a fresh process each.
 
-    python benchmarks/digits.py [SEEDS, by default 3]
+python benchmarks/digits.py [SEEDS, by default 3]
 """
+
 import json
 import pathlib
 import statistics
@@ -14,9 +15,12 @@ rows = []
 for seed in range(int(sys.argv[1]) if len(sys.argv) > 1 else 3):
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
-        subprocess.run([sys.executable, "-m", "keras_transfer.cli", "demo", "--output", folder, "--seed", str(seed)], check=True,
-                       stdout=subprocess.DEVNULL)
-        result, = json.loads((pathlib.Path(folder) / "run" / "config.json").read_text())["results"]
+        subprocess.run(
+            [sys.executable, "-m", "keras_transfer.cli", "demo", "--output", folder, "--seed", str(seed)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        (result,) = json.loads((pathlib.Path(folder) / "run" / "config.json").read_text())["results"]
         rows.append((result["value"], time.monotonic() - started))
         print(f"seed {seed}: accuracy {rows[-1][0]:.4f}, {rows[-1][1]:.0f} s", flush=True)
 print(f"mean: accuracy {statistics.mean(r[0] for r in rows):.4f}, {statistics.mean(r[1] for r in rows):.0f} s")

@@ -1,7 +1,8 @@
 """Breed and species of pets: fine-tuned, and the frozen linear probe beside it, over seeds.
 
-    python benchmarks/pets.py labels.csv images/ [SEEDS, by default 3]
+python benchmarks/pets.py labels.csv images/ [SEEDS, by default 3]
 """
+
 import json
 import pathlib
 import statistics
@@ -17,8 +18,24 @@ with tempfile.TemporaryDirectory() as folder:
     for seed in range(count):
         for name, options in (("probe", ["--epochs", "0"]), ("tuned", [])):
             run, started = pathlib.Path(folder) / f"{name}{seed}", time.monotonic()
-            code = cli.main(["train", labels, "--images", images, "--targets", "breed:class", "species:class", "--split", "split",
-                             "--seed", str(seed), "--output", str(run), *options])
+            code = cli.main(
+                [
+                    "train",
+                    labels,
+                    "--images",
+                    images,
+                    "--targets",
+                    "breed:class",
+                    "species:class",
+                    "--split",
+                    "split",
+                    "--seed",
+                    str(seed),
+                    "--output",
+                    str(run),
+                    *options,
+                ]
+            )
             if code:
                 sys.exit(code)
             results = json.loads((run / "config.json").read_text())["results"]

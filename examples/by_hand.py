@@ -1,7 +1,8 @@
 """Freezing, a found learning rate, and unfreezing during one `fit`, with Keras's own `compile` and `fit`.
 
-    python examples/by_hand.py FOLDER
+python examples/by_hand.py FOLDER
 """
+
 import sys
 
 import keras

@@ -4,6 +4,7 @@
 
 FOLDER holds a folder of photos for each class. Without it, scikit-learn's scanned digits are used.
 """
+
 import sys
 import tempfile
 

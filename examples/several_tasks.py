@@ -4,6 +4,7 @@
 
 LABELS.csv has a column `file` and the two columns named, both of classes; empty cells are missing labels.
 """
+
 import sys
 
 import keras_transfer as kt

@@ -1,4 +1,5 @@
 """`keras-transfer`: the public functions from a shell."""
+
 import argparse
 import os
 import sys
@@ -38,8 +39,12 @@ def main(arguments=None):
 
 def parser():
     """Returns the parser of the command line."""
-    top = _command(argparse.ArgumentParser, prog="keras-transfer", description="Transfer learning with Keras: photos in, trained model out.",
-                   epilog=EXAMPLES)
+    top = _command(
+        argparse.ArgumentParser,
+        prog="keras-transfer",
+        description="Transfer learning with Keras: photos in, trained model out.",
+        epilog=EXAMPLES,
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name, about, examples):
@@ -59,8 +64,12 @@ def _command(make, *names, **options):
 
 
 def _demo(parser):
-    parser.add_argument("--output", default="keras-transfer-demo", metavar="FOLDER",
-                        help="where photos and run go (default: %(default)s)")
+    parser.add_argument(
+        "--output",
+        default="keras-transfer-demo",
+        metavar="FOLDER",
+        help="where photos and run go (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of split, heads and order (default: %(default)s)")
 
 
@@ -70,27 +79,57 @@ def _train(parser):
     add("--output", required=True, metavar="RUN", help="the run folder to write; must not exist")
     add("--images", metavar="FOLDER", help="where the photos of a CSV file lie (default: beside it)")
     add("--column", default="file", help="the column with the photos' names (default: %(default)s)")
-    add("--targets", nargs="+", default=[], metavar="COLUMN:KIND", help="what to learn from a CSV file; KIND is class, number or labels")
+    add(
+        "--targets",
+        nargs="+",
+        default=[],
+        metavar="COLUMN:KIND",
+        help="what to learn from a CSV file; KIND is class, number or labels",
+    )
     add("--split", metavar="COLUMN", help="the column that says train, valid or test")
-    add("--validation", type=float, metavar="SHARE",
-        help="share held out for validation (default: 0.2, or with --split what the column says)")
+    add(
+        "--validation",
+        type=float,
+        metavar="SHARE",
+        help="share held out for validation (default: 0.2, or with --split what the column says)",
+    )
     add("--test", type=float, default=0.0, metavar="SHARE", help="share held out for the test (default: none)")
     add("--backbone", default="EfficientNetLite0", help="a name, see `keras-transfer backbones` (default: %(default)s)")
     add("--weights", default="pretrained", help='"pretrained", "none" or a file (default: %(default)s)')
     add("--image-size", type=int, default=224, metavar="PIXELS", help="height and width (default: %(default)s)")
-    add("--fit", default="stretch", choices=["stretch", "crop", "pad"], help="how photos are brought to it (default: %(default)s)")
+    add(
+        "--fit",
+        default="stretch",
+        choices=["stretch", "crop", "pad"],
+        help="how photos are brought to it (default: %(default)s)",
+    )
     add("--head-epochs", type=int, default=20, help="epochs with the backbone frozen (default: %(default)s)")
     add("--epochs", type=int, default=5, help="epochs with its last part trained (default: %(default)s)")
-    add("--last", type=_place, metavar="PLACE", help="that part: a layer or block, a number or a share of layers (default: the last quarter)")
+    add(
+        "--last",
+        type=_place,
+        metavar="PLACE",
+        help="that part: a layer or block, a number or a share of layers (default: the last quarter)",
+    )
     add("--norms", action="store_true", help="let the batch norms of that part train too (for pictures unlike photos)")
-    add("--learning-rate", type=float, default=1e-3, help="of the heads; a tenth of it for the backbone (default: %(default)s)")
+    add(
+        "--learning-rate",
+        type=float,
+        default=1e-3,
+        help="of the heads; a tenth of it for the backbone (default: %(default)s)",
+    )
     add("--dropout", type=float, default=0.0, help="in the heads (default: none)")
     add("--flip", action="store_true", help="mirror photos left to right at random in training")
     add("--balance", action="store_true", help="weigh classes by their rarity")
     add("--batch-size", type=int, default=32, help="(default: %(default)s)")
     add("--seed", type=int, default=0, help="of split, heads and order (default: %(default)s)")
     add("--deterministic", action="store_true", help="give the same bits again; a little slower")
-    add("--on-error", default="raise", choices=["raise", "skip"], help="photos that can't be read (default: %(default)s)")
+    add(
+        "--on-error",
+        default="raise",
+        choices=["raise", "skip"],
+        help="photos that can't be read (default: %(default)s)",
+    )
 
 
 def _evaluate(parser):
@@ -110,7 +149,12 @@ def _predict(parser):
 
 def _run_arguments(parser):
     parser.add_argument("run", metavar="RUN", help="a run folder")
-    parser.add_argument("--on-error", default="raise", choices=["raise", "skip"], help="photos that can't be read (default: %(default)s)")
+    parser.add_argument(
+        "--on-error",
+        default="raise",
+        choices=["raise", "skip"],
+        help="photos that can't be read (default: %(default)s)",
+    )
 
 
 def _place(text):

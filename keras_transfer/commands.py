@@ -1,4 +1,5 @@
 """What the commands of `keras-transfer` do."""
+
 import json
 import os
 import pathlib
@@ -16,8 +17,16 @@ from .freezing import backbone_of
 
 HEADS = {"class": kt.heads.Classifier, "number": kt.heads.Regressor, "labels": kt.heads.MultiLabel}
 # Named beforehand, from runs with other seeds than those of the figures that we report.
-DEMO = {"image_size": 96, "validation": 0.1, "test": 0.2, "learning_rate": 1e-2, "head_epochs": 5,
-        "epochs": 8, "last": "block11", "norms": True}
+DEMO = {
+    "image_size": 96,
+    "validation": 0.1,
+    "test": 0.2,
+    "learning_rate": 1e-2,
+    "head_epochs": 5,
+    "epochs": 8,
+    "last": "block11",
+    "norms": True,
+}
 
 
 def demo(options):
@@ -30,10 +39,12 @@ def demo(options):
     settings = parse_train(["train", str(photos), "--output", str(run), "--seed", str(options.seed)])
     vars(settings).update(DEMO)
     train(settings)
-    print(f"\n{time.monotonic() - started:.0f} seconds. Next, with your own photos, a folder for each class:\n"
-          f"  keras-transfer train my_photos/ --output runs/mine\n"
-          f"  keras-transfer evaluate runs/mine more_photos/\n"
-          f"  keras-transfer predict runs/mine photo.jpg")
+    print(
+        f"\n{time.monotonic() - started:.0f} seconds. Next, with your own photos, a folder for each class:\n"
+        f"  keras-transfer train my_photos/ --output runs/mine\n"
+        f"  keras-transfer evaluate runs/mine more_photos/\n"
+        f"  keras-transfer predict runs/mine photo.jpg"
+    )
 
 
 def parse_train(arguments):
@@ -57,24 +68,49 @@ def train(options):
     model = kt.attach(_backbone(options), _heads(targets, labels, options.dropout))
     model.compile(optimizer=keras.optimizers.Adam(options.learning_rate), **kt.objectives(model))
     beside = output.with_name(f".{output.name}.unfinished")
-    history = kt.fine_tune(model, kt.data.balance(training) if options.balance else training, valid, head_epochs=options.head_epochs,
-                           epochs=options.epochs, last=_last(options), directory=beside, seed=options.seed,
-                           deterministic=options.deterministic)
+    history = kt.fine_tune(
+        model,
+        kt.data.balance(training) if options.balance else training,
+        valid,
+        head_epochs=options.head_epochs,
+        epochs=options.epochs,
+        last=_last(options),
+        directory=beside,
+        seed=options.seed,
+        deterministic=options.deterministic,
+    )
     held_out = _held_out(options, targets, valid)
     results = _report(model, *held_out) if held_out else []
-    settings = {name: value for name, value in vars(options).items() if name not in ("command", "output", "image_size", "column")}
+    settings = {
+        name: value
+        for name, value in vars(options).items()
+        if name not in ("command", "output", "image_size", "column")
+    }
     size = list(kt.data.info(training).size)
-    running.write_run(output, model, labels=labels, history=history, config={
-        **settings, "targets": targets, "images": options.column, "folder": options.images, "image_size": size,
-        "results": results, "fingerprint": kt.data.info(training).fingerprint})
+    running.write_run(
+        output,
+        model,
+        labels=labels,
+        history=history,
+        config={
+            **settings,
+            "targets": targets,
+            "images": options.column,
+            "folder": options.images,
+            "image_size": size,
+            "results": results,
+            "fingerprint": kt.data.info(training).fingerprint,
+        },
+    )
     shutil.rmtree(beside)
     print(f"\nThe model and all that belongs to it: {output}")
 
 
 def evaluate(options):
     """Measures a run on further photos."""
-    table, confused, heads = evaluating.evaluate(options.run, options.data, images=options.images, part=options.part,
-                                                 on_error=options.on_error)
+    table, confused, heads = evaluating.evaluate(
+        options.run, options.data, images=options.images, part=options.part, on_error=options.on_error
+    )
     _say(table, confused, heads)
     if options.json:
         _write(options.json, json.dumps(table, indent=1))
@@ -94,17 +130,23 @@ def _last(options):
     if not options.norms:
         return options.last
     last = options.last
-    return lambda model: kt.unfreeze(model, recipe.last_quarter(backbone_of(model)) if last is None else last, norms=True)
+    return lambda model: kt.unfreeze(
+        model, recipe.last_quarter(backbone_of(model)) if last is None else last, norms=True
+    )
 
 
 def _targets(options):
     """`{column: kind}` from COLUMN:KIND; empty for a folder of classes."""
     is_folder = os.path.isdir(options.data)
     if is_folder == bool(options.targets):
-        raise ValueError(f"{options.data!r} is a folder, whose folders are the classes: leave --targets out." if is_folder else
-                         f"{options.data!r} is a table, so --targets must name what to learn: --targets COLUMN:KIND, "
-                         "such as breed:class." if os.path.exists(options.data) else
-                         f"There is no file or folder {options.data!r}.")
+        raise ValueError(
+            f"{options.data!r} is a folder, whose folders are the classes: leave --targets out."
+            if is_folder
+            else f"{options.data!r} is a table, so --targets must name what to learn: --targets COLUMN:KIND, "
+            "such as breed:class."
+            if os.path.exists(options.data)
+            else f"There is no file or folder {options.data!r}."
+        )
     targets = {}
     for text in options.targets:
         column, _, kind = text.rpartition(":")
@@ -116,29 +158,39 @@ def _targets(options):
 
 def _read(options, targets, part):
     """What `kt.data.photos` or `kt.data.table` returns for these options."""
-    reading = {"size": options.image_size, "batch_size": options.batch_size, "seed": options.seed, "part": part,
-               "fit": options.fit, "on_error": options.on_error, "test": options.test,
-               "augment": [keras.layers.RandomFlip("horizontal")] if options.flip else None}
+    reading = {
+        "size": options.image_size,
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+        "part": part,
+        "fit": options.fit,
+        "on_error": options.on_error,
+        "test": options.test,
+        "augment": [keras.layers.RandomFlip("horizontal")] if options.flip else None,
+    }
     if options.validation is not None:
         reading["validation"] = options.validation
     if not targets:
         return kt.data.photos(options.data, **reading)
-    return kt.data.table(options.data, targets=targets, images=options.column, folder=options.images, split=options.split,
-                         **reading)
+    return kt.data.table(
+        options.data, targets=targets, images=options.column, folder=options.images, split=options.split, **reading
+    )
 
 
 def _heads(targets, labels, dropout):
     if not targets:
         return kt.heads.Classifier(labels, dropout=dropout)
     if len(targets) == 1:
-        (name, kind), = targets.items()
+        ((name, kind),) = targets.items()
         return HEADS[kind](labels, dropout=dropout, name=name)
     return {name: HEADS[kind](labels[name], dropout=dropout) for name, kind in targets.items()}
 
 
 def _backbone(options):
     size = (options.image_size, options.image_size, 3)
-    return kt.backbone(options.backbone, input_shape=size, weights=None if options.weights == "none" else options.weights)
+    return kt.backbone(
+        options.backbone, input_shape=size, weights=None if options.weights == "none" else options.weights
+    )
 
 
 def _held_out(options, targets, valid):

@@ -23,7 +23,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     """Trains the heads on the frozen backbone, then the last layers of the backbone as well.
 
     The second phase begins at a tenth of the rate, which then falls to zero along half a cosine (Loshchilov and
-    Hutter 2017, arXiv:1608.03983) and is lower from block to block (`kt.layerwise`); batch norms stay frozen. With `validation`, a phase ends after 5 epochs without a lower validation loss (give a
+    Hutter 2017, arXiv:1608.03983) and is lower from block to block (`kt.layerwise`); batch norms stay frozen.
+    With `validation`, a phase ends after 5 epochs without a lower validation loss (give a
     `keras.callbacks.EarlyStopping` of your own to have it otherwise), and the best weights of all epochs are in the
     model on return; it is then compiled, and `evaluate` works.
 
@@ -73,8 +74,9 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
                       "data": getattr(info_of(train), "fingerprint", None)}, drawn)
     saved = None if directory is None else state.load(directory)
     keeper = _Keeper(state, directory, callbacks)
+    data = {"train": train, "validation": validation, "verbose": verbose}
     with model.distribute_strategy.scope():
-        _run(model, plan, state, saved, keeper, {"train": train, "validation": validation, "verbose": verbose}, callbacks)
+        _run(model, plan, state, saved, keeper, data, callbacks)
     return _history(model, state)
 
 
@@ -150,9 +152,9 @@ def _fit(model, keep, data, keeper, callbacks):
         learner.compile(optimizer=model.optimizer, **keep)
     keeper.info = info_of(train)
     x, *labels = train if isinstance(train, tuple) else (train,)
-    learner.fit(x, **dict(zip(("y", "sample_weight"), labels)), initial_epoch=keeper.state.epoch, epochs=keeper.last_epoch,
-                shuffle=isinstance(train, tuple), verbose=data["verbose"], validation_data=validation,
-                callbacks=[keeper, *callbacks])
+    learner.fit(x, **dict(zip(("y", "sample_weight"), labels)), validation_data=validation,
+                initial_epoch=keeper.state.epoch, epochs=keeper.last_epoch, shuffle=isinstance(train, tuple),
+                verbose=data["verbose"], callbacks=[keeper, *callbacks])
 
 
 class _Keeper(keras.callbacks.Callback):
@@ -172,7 +174,8 @@ class _Keeper(keras.callbacks.Callback):
         state, count = self.state, self.last_epoch - self.state.begun
         trainable = sum(int(np.prod(v.shape)) for v in self.network.trainable_variables)
         if verbose:
-            print(f"Phase {self.name!r}: {count} epochs" + f", from epoch {state.epoch + 1} on" * (state.epoch > state.begun)
+            print(f"Phase {self.name!r}: {count} epochs"
+                  + f", from epoch {state.epoch + 1} on" * (state.epoch > state.begun)
                   + f"; {trainable:,} of {self.network.count_params():,} parameters train"
                   + ", and what is frozen below them is computed once" * computed_once + ".")
 
