@@ -77,7 +77,7 @@ def test_features_equal_those_of_keras_on_preprocessed_pixels(name, photos, reco
     wanted, wrong = np.asarray(theirs(preprocessed(name, pixels))), np.asarray(theirs(wrongly_scaled(name, pixels)))
     features, largest = np.asarray(ours(pixels)), np.abs(wanted).max()
     difference = np.abs(features - wanted).max() / largest
-    record_property("difference", difference)
+    record_property("difference", float(difference))
     print(f"{name}: largest feature {largest:.3g}, relative difference {difference:.1e}")
 
     assert features.shape == (len(pixels), APPLICATIONS[name].features)
