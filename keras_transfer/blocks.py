@@ -14,7 +14,7 @@ _PATTERNS = [re.compile(p) for p in (
     r"(.*?block_?\d+[a-z]?)(?=_|$)",         # MobileNetV2, EfficientNet, VGG, Xception
     r"(expanded_conv(?:_\d+)?)(?=_)",        # MobileNetV3
     r"conv_(?:pad|dw|pw)_(\d+)(?=_|$)",      # MobileNet
-    r"([a-z]+\d+[a-z]?)(?=_)",               # fire2_squeeze, conv1_bn
+    r"(?!conv\dd)([a-z]+\d+[a-z]?)(?=_)",    # fire2_squeeze, conv1_bn; not conv2d_7, a name that Keras makes up
 )]
 _GROUPS = 10
 

@@ -18,7 +18,7 @@ EXAMPLES = """examples:
 def main(arguments=None):
     """Runs one command and returns its exit code: 0, 1 (the user's data or arguments) or 2 (usage)."""
     options = parser().parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
     from . import commands
 
     try:
@@ -74,7 +74,11 @@ def _demo(parser):
 
 
 def _train(parser):
-    add = parser.add_argument
+    _data_arguments(parser.add_argument)
+    _training_arguments(parser.add_argument)
+
+
+def _data_arguments(add):
     add("data", metavar="DATA", help="a folder with a folder of photos for each class, or a CSV file")
     add("--output", required=True, metavar="RUN", help="the run folder to write; must not exist")
     add("--images", metavar="FOLDER", help="where the photos of a CSV file lie (default: beside it)")
@@ -94,6 +98,15 @@ def _train(parser):
         help="share held out for validation (default: 0.2, or with --split what the column says)",
     )
     add("--test", type=float, default=0.0, metavar="SHARE", help="share held out for the test (default: none)")
+    add(
+        "--on-error",
+        default="raise",
+        choices=["raise", "skip"],
+        help="photos that can't be read (default: %(default)s)",
+    )
+
+
+def _training_arguments(add):
     add("--backbone", default="EfficientNetLite0", help="a name, see `keras-transfer backbones` (default: %(default)s)")
     add("--weights", default="pretrained", help='"pretrained", "none" or a file (default: %(default)s)')
     add("--image-size", type=int, default=224, metavar="PIXELS", help="height and width (default: %(default)s)")
@@ -124,12 +137,6 @@ def _train(parser):
     add("--batch-size", type=int, default=32, help="(default: %(default)s)")
     add("--seed", type=int, default=0, help="of split, heads and order (default: %(default)s)")
     add("--deterministic", action="store_true", help="give the same bits again; a little slower")
-    add(
-        "--on-error",
-        default="raise",
-        choices=["raise", "skip"],
-        help="photos that can't be read (default: %(default)s)",
-    )
 
 
 def _evaluate(parser):

@@ -9,7 +9,7 @@ from keras_transfer import blocks
     ("convnext_tiny_stage_3_block_2_layer_scale", "convnext_tiny_stage_3_block_2"), ("block35_7_mixed", "block35_7"),
     ("expanded_conv_10_squeeze_excite_mul", "expanded_conv_10"), ("expanded_conv_project", "expanded_conv"),
     ("conv_pw_13_bn", "conv_13"), ("conv_dw_13", "conv_13"), ("block5_conv3", "block5"), ("fire2_squeeze1x1", "fire2"),
-    ("block14_sepconv2_act", "block14"), ("activation_7", None), ("top_conv", None), ("separable_conv_1", None)])
+    ("block14_sepconv2_act", "block14"), ("activation_7", None), ("conv2d_7", None), ("top_conv", None), ("separable_conv_1", None)])
 def test_block_read_from_a_layer_name(name, block):
     assert blocks._block_name(name) == block
 

@@ -191,7 +191,8 @@ RUN = """if 1:
 """
 
 
-@pytest.mark.parametrize("augment, kills", [("augment", (3, 6)), pytest.param("plain", (3, 3, 5), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("augment, kills", [("augment", (3, 6)), ("plain", (3, 3, 5))])
 def test_killed_anywhere_it_goes_on_to_the_same_bits(photo_folder, tmp_path, augment, kills):
     """Killed in both phases, against a run that was never killed; and ended, it is restored at once."""
     arguments = [photo_folder, tmp_path / "killed", os.path.dirname(__file__), augment]
