@@ -19,6 +19,11 @@ _PATTERNS = [re.compile(p) for p in (
 _GROUPS = 10
 
 
+def backbone_of(model):
+    """Returns the layer named `backbone` of a model from `attach`, or `model` itself, a bare backbone."""
+    return next((layer for layer in getattr(model, "layers", []) if layer.name == "backbone"), model)
+
+
 def depth_layers(backbone):
     """Returns the layers of `backbone` from input to output, nested models replaced by their own layers."""
     layers = []
@@ -32,8 +37,11 @@ def blocks(backbone):
 
     Blocks are read from the layers' names (`block_16_expand` belongs to `block_16`). A layer whose name tells
     nothing belongs to the block around it, or begins one of its own, named after it. Where fewer than half of the
-    layers with weights tell, the layers are cut into ten groups of equal length instead.
+    layers with weights tell, the layers are cut into ten groups of equal length instead. A backbone without a graph
+    is one block.
     """
+    if _compat.graph(backbone) is None:
+        return [("backbone", [backbone])]
     layers = depth_layers(backbone)
     names = [_block_name(layer.name) for layer in layers]
     weighted = [name for layer, name in zip(layers, names) if _learns(layer)]

@@ -13,7 +13,7 @@ import keras_transfer as kt
 from . import _check, evaluating, recipe, running
 from ._files import atomic
 from .assembling import heads_of
-from .freezing import backbone_of
+from .blocks import backbone_of
 
 HEADS = {"class": kt.heads.Classifier, "number": kt.heads.Regressor, "labels": kt.heads.MultiLabel}
 DEMO = {

@@ -113,16 +113,11 @@ class GradualUnfreezing(keras.callbacks.Callback):
         return getattr(self, "_at", None) != stage
 
 
-def backbone_of(model):
-    """Returns the layer named `backbone` of a model from `attach`, or `model` itself, a bare backbone."""
-    return next((layer for layer in getattr(model, "layers", []) if layer.name == "backbone"), model)
-
-
 def _backbone(model):
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be what `kt.attach` or `kt.backbone` returned, a keras.Model. "
                         f"Received: {type(model).__name__}")
-    return backbone_of(model)
+    return blocks.backbone_of(model)
 
 
 def _walkable(backbone, argument):

@@ -45,8 +45,8 @@ def layerwise(optimizer, model, decay=0.8):
 
 def multipliers(model, decay):
     """Returns `{variable path: multiplier}` for the weights of the backbone; all others have multiplier 1."""
-    backbone = next((layer for layer in model.layers if layer.name == "backbone"), model)
-    groups = blocks.blocks(backbone) if _compat.graph(backbone) is not None else [("backbone", [backbone])]
+    backbone = blocks.backbone_of(model)
+    groups = blocks.blocks(backbone)
     weighted = [layers for _, layers in groups if any(layer.weights for layer in layers)]
     found = {}
     for depth, layers in enumerate(reversed(weighted), start=1):

@@ -8,7 +8,7 @@ from . import _check, _compat, blocks
 from .assembling import objectives
 from .checkpointing import RunState
 from .fitting import check_data, info_of
-from .freezing import backbone_of, freeze, unfreeze
+from .freezing import freeze, unfreeze
 from .rates import carry_moments, layerwise, remade
 from .store.memory import with_features
 
@@ -84,7 +84,7 @@ def _plan(model, head_epochs, epochs, last):
     """The phases that have epochs: (name, number of epochs, what sets the flags)."""
     _check.whole(head_epochs, "head_epochs")
     _check.whole(epochs, "epochs")
-    backbone = backbone_of(model) if isinstance(model, keras.Model) else model
+    backbone = blocks.backbone_of(model) if isinstance(model, keras.Model) else model
     if backbone is model:
         raise TypeError(f"`model` must be what `kt.attach` returned, with a layer named 'backbone'. "
                         f"Received: {type(model).__name__}")

@@ -5,7 +5,6 @@ import keras
 
 from . import _compat, blocks
 from ._table import Table
-from .freezing import backbone_of
 
 
 def summary(model):
@@ -21,8 +20,8 @@ def summary(model):
     Example:
         >>> print(kt.summary(model))
     """
-    backbone = backbone_of(model)
-    groups = blocks.blocks(backbone) if _compat.graph(backbone) is not None else [("backbone", [backbone])]
+    backbone = blocks.backbone_of(model)
+    groups = blocks.blocks(backbone)
     if backbone is not model:
         groups += [(layer.name, [layer]) for layer in model.layers if layer is not backbone and layer.weights]
     rows = [_row(name, layers) for name, layers in groups]
