@@ -23,7 +23,7 @@ DEMO = {
     "batch_size": 16,
     "learning_rate": 1e-2,
     "head_epochs": 5,
-    "epochs": 10,
+    "epochs": 7,
     "last": "block11",
     "norms": True,
     "deterministic": True,

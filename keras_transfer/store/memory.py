@@ -54,7 +54,7 @@ def _width(prefix):
 
 def _computed(prefix, dataset):
     """All elements of `dataset` with x replaced by the outputs of `prefix`, as arrays, and the batch size."""
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[dataset.element_spec[0]])
     def run(x):
         features = prefix(x, training=False)
         return tuple(features) if isinstance(features, list) else features
