@@ -12,10 +12,11 @@ _HOME = {
     "backbone": "backbones", "attach": "assembling", "objectives": "assembling", "Masked": "masking",
     "freeze": "freezing", "unfreeze": "freezing", "GradualUnfreezing": "freezing", "summary": "summarizing",
     "layerwise": "rates", "find_learning_rate": "rate_finding", "fine_tune": "recipe",
-    "load": "loading", "predict": "loading",
+    "load": "loading", "predict": "loading", "export": "exporting", "inspect": "inspecting",
+    "report": "reporting",
 }
 _MODULES = ("backbones", "heads", "data")
-_REGISTERING = ("network", "masking", "heads", "rates")
+_REGISTERING = ("network", "masking", "heads", "rates", "backbones.saved_model_layer")
 
 __all__ = sorted([*_HOME, *_MODULES])
 

@@ -44,3 +44,15 @@ def extra(module, name):
     except ImportError as error:
         raise ImportError(f"{module} is needed here and can't be imported ({error}). "
                           f'Install it with: pip install "keras-transfer[{name}]"') from error
+
+
+def no_hidden_weights(source):
+    """Refuses the layers that people used to put around a SavedModel, and names what to write instead."""
+    names = [f"{cls.__module__}.{cls.__name__}" for cls in type(source).__mro__]
+    if "tensorflow_hub.keras_layer.KerasLayer" in names:
+        handle = getattr(source, "_handle", "HANDLE")
+        raise TypeError("hub.KerasLayer belongs to the old Keras and can't be part of a Keras 3 model. Write "
+                        f'kt.backbone("hub:{handle}") instead.')
+    if any(name.endswith(".Lambda") and name.startswith(("keras.", "tf_keras.")) for name in names):
+        raise TypeError("A Lambda hides the weights of what it calls, so they would stay frozen in silence. For a "
+                        'SavedModel write kt.backbone("hub:HANDLE") instead.')

@@ -107,3 +107,27 @@ class ScaledUpdates:
 def set_mask(tensor, mask):
     """Gives `tensor` a Keras mask, as layers do with `supports_masking`."""
     tensor._keras_mask = mask
+
+
+def saved_model_message():
+    """An empty protocol buffer of the kind that is in `saved_model.pb`."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    return saved_model_pb2.SavedModel()
+
+
+def in_safe_mode():
+    """Whether a file is being loaded that must not bring code."""
+    from keras.src.saving import serialization_lib
+
+    return bool(serialization_lib.in_safe_mode())
+
+
+def alias(layer, variable, name, trainable):
+    """Makes a `tf.Variable` a weight of `layer`: the very same variable, not a copy."""
+    weight = keras.Variable(variable, trainable=trainable, dtype=variable.dtype.name, autocast=False, name=name)
+    if weight._value is not variable:
+        raise RuntimeError(f"Keras {keras.__version__} copies variables where it used to take them as they are; "
+                           "SavedModels can't be trained with it.")
+    layer._track_variable(weight)
+    return weight

@@ -1,7 +1,7 @@
 """The only place where models are put together: a backbone, a joint named `features`, and heads."""
 import keras
 
-from . import _compat
+from . import _check, _compat
 from .heads.head import Head
 from .network import Network
 
@@ -84,6 +84,7 @@ def heads_of(model):
 
 
 def _check_backbone(backbone):
+    _check.no_hidden_weights(backbone)
     if not isinstance(backbone, keras.Model):
         raise TypeError(f"`backbone` must be a keras.Model, such as kt.backbone(...) returns. "
                         f"Received: {type(backbone).__name__}")

@@ -2,6 +2,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_transfer import _compat
 
@@ -97,3 +98,38 @@ def test_outputs_of_uses_are_those_in_this_model():
     model = keras.Model(inputs, dense(dense(inputs)))
     uses = _compat.outputs_of_uses(model, dense)
     assert len(uses) == 2 and uses[0][0] is model.outputs[0] and all(u[0] is not elsewhere for u in uses)
+
+
+def test_saved_model_message_reads_a_saved_model():
+    message = _compat.saved_model_message()
+    message.meta_graphs.add().meta_info_def.tags.append("serve")
+    again = _compat.saved_model_message()
+    again.ParseFromString(message.SerializeToString())
+    assert again.meta_graphs[0].meta_info_def.tags == ["serve"]
+
+
+def test_in_safe_mode(tmp_path):
+    seen = []
+
+    @keras.saving.register_keras_serializable("keras_transfer_tests")
+    class Watching(keras.layers.Layer):
+        @classmethod
+        def from_config(cls, config):
+            seen.append(_compat.in_safe_mode())
+            return cls(**config)
+
+    model = keras.Sequential([keras.Input((1,)), Watching()])
+    model.save(tmp_path / "model.keras")
+    for safe in (True, False):
+        keras.models.load_model(tmp_path / "model.keras", safe_mode=safe)
+    assert seen == [True, False] and not _compat.in_safe_mode()
+
+
+def test_alias_is_the_variable_itself():
+    layer, variable = keras.layers.Layer(), tf.Variable([1.0, 2.0])
+    weight = _compat.alias(layer, variable, "mine", trainable=True)
+    weight.assign([3.0, 4.0])
+    assert variable.numpy().tolist() == [3.0, 4.0]
+    assert [w.name for w in layer.trainable_weights] == ["mine"]
+    assert _compat.alias(layer, tf.Variable([1]), "other", trainable=False).name == "other"
+    assert len(layer.trainable_weights) == 1 and len(layer.non_trainable_weights) == 1

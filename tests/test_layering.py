@@ -10,14 +10,14 @@ ROOT = pathlib.Path(keras_transfer.__file__).parent
 # From the bottom up; a module may import from its own layer and those before it.
 LAYERS = [["_check", "_table", "_compat", "_files"],
           ["network", "masking", "blocks"],
-          ["heads", "backbones", "data", "rates", "store"],
+          ["heads", "saved_model", "backbones", "data", "rates", "store"],
           ["assembling", "freezing"],
-          ["fitting", "summarizing", "rate_finding", "checkpointing", "running"],
-          ["recipe", "loading"], ["evaluating"], ["commands", "cli"]]
+          ["fitting", "summarizing", "rate_finding", "checkpointing", "running", "inspecting"],
+          ["recipe", "loading"], ["evaluating"], ["reporting"], ["commands", "cli"]]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 # Folders of parts that know nothing of each other. `store` reads the sets of `data`, heads carry masked losses.
 APART = {"heads", "backbones", "data"}
-OPTIONAL = {"pandas", "PIL", "sklearn", "matplotlib", "tensorflow_hub", "tf_keras"}
+OPTIONAL = {"pandas", "PIL", "sklearn", "matplotlib", "jinja2", "tensorflow_hub", "tf_keras"}
 MODULES = [p for p in sorted(ROOT.rglob("*.py")) if p != ROOT / "__init__.py"]
 
 

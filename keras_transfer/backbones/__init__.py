@@ -2,5 +2,6 @@
 from .applications import Application
 from .building import backbone
 from .catalogue import table
+from .hub import Hub
 
-__all__ = ["Application", "backbone", "table"]
+__all__ = ["Application", "Hub", "backbone", "table"]

@@ -4,13 +4,14 @@ import keras
 from .. import _check, _compat
 from ..network import Network
 
-_POOLS = {"avg": [keras.layers.GlobalAveragePooling2D], "max": [keras.layers.GlobalMaxPooling2D],
-          "both": [keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D], None: []}
+_POOLS = {3: {"avg": keras.layers.GlobalAveragePooling1D, "max": keras.layers.GlobalMaxPooling1D},
+          4: {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}}
+_KINDS = {"avg": ["avg"], "max": ["max"], "both": ["avg", "max"], None: []}
 
 
 def check(pooling, at):
     """Refuses a `pooling` or an `at` of the wrong kind before anything is built."""
-    if not isinstance(pooling, (str, type(None))) or pooling not in _POOLS:
+    if not isinstance(pooling, (str, type(None))) or pooling not in _KINDS:
         raise ValueError(f'`pooling` must be "avg", "max", "both" or None. Received: {pooling!r}')
     names = [at] if isinstance(at, str) else at
     if at is not None and (not isinstance(names, (list, tuple)) or not names
@@ -23,7 +24,8 @@ def network(model, pooling, at, after=None):
 
     Args:
         model: a Functional or Sequential `keras.Model`, whose layers are shared.
-        pooling: "avg", "max", "both" (average, then maximum) or None; outputs that are no maps are left alone.
+        pooling: "avg", "max", "both" (average, then maximum) or None; outputs that are
+            neither maps nor sequences (batch, steps, channels) are left alone.
         at: None for the output of `model`, the name of a layer, or a list of names for several outputs.
         after: a layer that `model` ends with and that belongs above the pooling.
 
@@ -55,10 +57,10 @@ def _inner(model, name):
 
 
 def _pooled(tensor, pooling, taken, after):
-    if len(tensor.shape) != 4 or not _POOLS[pooling]:
+    pools = _POOLS.get(len(tensor.shape))
+    if pools is None or pooling is None:
         return tensor if after is None else after(tensor)
-    vectors = [pool(name=_free(f"{kind}_pool", taken))(tensor)
-               for kind, pool in zip(("avg", "max") if pooling == "both" else (pooling,), _POOLS[pooling])]
+    vectors = [pools[kind](name=_free(f"{kind}_pool", taken))(tensor) for kind in _KINDS[pooling]]
     if after is not None:
         vectors = [after(vector) for vector in vectors]
     return vectors[0] if len(vectors) == 1 else keras.layers.Concatenate(name=_free("both_pool", taken))(vectors)

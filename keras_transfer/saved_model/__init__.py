@@ -1,0 +1,1 @@
+"""Folders of SavedModels: found, read and judged before anything in them runs."""
