@@ -1,6 +1,8 @@
 """Files that are whole or not there."""
+import contextlib
 import os
 import pathlib
+import shutil
 import tempfile
 
 
@@ -25,3 +27,38 @@ class atomic:
         finally:
             if os.path.exists(self.beside):
                 os.unlink(self.beside)
+
+
+class folder:
+    """Context: a new folder beside `path` that takes its place when all is written, and vanishes on an error.
+
+    Folders above it that had to be made vanish with it.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+
+    def __enter__(self):
+        self.made = [parent for parent in self.path.parents if not parent.exists()]
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.beside = pathlib.Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
+        except OSError:
+            self._unmake()
+            raise
+        return self.beside
+
+    def __exit__(self, kind, error, trace):
+        try:
+            if kind is None:
+                os.chmod(self.beside, 0o755)  # mkdtemp makes folders that only their owner can read
+                os.rename(self.beside, self.path)
+        finally:
+            if self.beside.exists():
+                shutil.rmtree(self.beside, ignore_errors=True)
+                self._unmake()
+
+    def _unmake(self):
+        for parent in self.made:  # the deepest first; one that holds something else stays
+            with contextlib.suppress(OSError):
+                parent.rmdir()

@@ -11,6 +11,7 @@ EXAMPLES = """examples:
   keras-transfer train labels.csv --images photos --targets breed:class age:number --output runs/pets
   keras-transfer evaluate runs/mine other_photos/
   keras-transfer predict runs/mine tom.jpg rex.jpg --csv answers.csv
+  keras-transfer export runs/mine --to served/mine
   keras-transfer backbones "mobile*"
 """
 
@@ -56,6 +57,7 @@ def parser():
     _train(add("train", "train on a folder of photos or a table", "".join(EXAMPLES.splitlines(True)[2:4])))
     _evaluate(add("evaluate", "measure a run on further photos", "  keras-transfer evaluate runs/mine other_photos/\n"))
     _predict(add("predict", "say what is in photos", "  keras-transfer predict runs/mine *.jpg --json answers.json\n"))
+    _export(add("export", "write a run for TF Serving and other runtimes", "  keras-transfer export runs/mine --to served/mine\n"))
     return top
 
 
@@ -152,6 +154,29 @@ def _predict(parser):
     parser.add_argument("files", nargs="+", metavar="FILES", help="photos, or folders of photos")
     parser.add_argument("--csv", metavar="FILE", help="write the answers there")
     parser.add_argument("--json", metavar="FILE", help="write the answers there")
+
+
+def _export(parser):
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    parser.add_argument(
+        "--to", required=True, metavar="DIR", help="the version folder (served/pets/1), or the one that holds versions"
+    )
+    parser.add_argument(
+        "--formats",
+        nargs="+",
+        default=["saved_model"],
+        choices=["saved_model", "tflite", "tflite_int8", "onnx", "openvino"],
+        metavar="FORMAT",
+        help="of saved_model, tflite, tflite_int8, onnx and openvino (default: saved_model)",
+    )
+    parser.add_argument("--top-k", type=int, metavar="N", help="name the N likeliest classes")
+    parser.add_argument("--calibration", metavar="FOLDER", help="photos to quantize with and to compare on")
+    parser.add_argument(
+        "--on-error",
+        default="row",
+        choices=["row", "request"],
+        help="a photo that can't be read: its row is empty, or its request fails (default: %(default)s)",
+    )
 
 
 def _run_arguments(parser):

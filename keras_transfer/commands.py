@@ -14,6 +14,7 @@ from . import _check, evaluating, recipe, running
 from ._files import atomic
 from .assembling import heads_of
 from .blocks import backbone_of
+from .exporting.command import command as export  # noqa: F401
 
 HEADS = {"class": kt.heads.Classifier, "number": kt.heads.Regressor, "labels": kt.heads.MultiLabel}
 DEMO = {

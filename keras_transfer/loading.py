@@ -79,7 +79,7 @@ def predict(model, files, *, size=None, fit=None, batch_size=32, on_error="raise
         model = load(model)
     heads = heads_of(model)
     size = _size(model, size)
-    names = _photos(files)
+    names = photo_files(files)
     good, _ = readable(names, names, on_error)
     names = [name for name, keep in zip(names, good) if keep]
     photos = ordered(Samples(names, names, {"none": np.zeros(len(names))}, plain=True), size, fit or "stretch", batch_size)
@@ -115,8 +115,8 @@ def _size(model, size):
     return tuple(shape) if size is None else (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _photos(files):
-    """The paths of all photos among `files`, folders searched."""
+def photo_files(files):
+    """Returns the paths of all photos among `files`, a path or a list of them, folders searched."""
     from .data.folders import EXTENSIONS
 
     found = []

@@ -43,8 +43,8 @@ class Ordinal(NamedHead):
     def probabilities(self, outputs):
         """Returns the probability of each class, `(batch, classes)`: P(label > k-1) - P(label > k)."""
         above = ops.sigmoid(outputs)
-        ends = ops.ones_like(above[:, :1])
-        return ops.concatenate([ends, above], axis=1) - ops.concatenate([above, 0 * ends], axis=1)
+        # padded, since the int8 converter can't concatenate the outputs of a sigmoid with constants
+        return ops.pad(above, ((0, 0), (1, 0)), constant_values=1) - ops.pad(above, ((0, 0), (0, 1)))
 
 
 @keras.saving.register_keras_serializable("keras_transfer")
