@@ -10,6 +10,7 @@ EXAMPLES = """examples:
   keras-transfer train photos/ --output runs/mine                 a folder of photos for each class
   keras-transfer train labels.csv --images photos --targets breed:class age:number --output runs/pets
   keras-transfer evaluate runs/mine other_photos/
+  keras-transfer report runs/mine other_photos/ --to report.html
   keras-transfer predict runs/mine tom.jpg rex.jpg --csv answers.csv
   keras-transfer export runs/mine --to served/mine
   keras-transfer backbones "mobile*"
@@ -56,6 +57,8 @@ def parser():
     backbones.add_argument("pattern", nargs="?", default="*", help="names with * and ? (default: all)")
     _train(add("train", "train on a folder of photos or a table", "".join(EXAMPLES.splitlines(True)[2:4])))
     _evaluate(add("evaluate", "measure a run on further photos", "  keras-transfer evaluate runs/mine other_photos/\n"))
+    _report(add("report", "write a report of a run on further photos, one HTML page",
+                "  keras-transfer report runs/mine other_photos/ --to report.html\n"))
     _predict(add("predict", "say what is in photos", "  keras-transfer predict runs/mine *.jpg --json answers.json\n"))
     _export(add("export", "write a run for TF Serving and other runtimes", "  keras-transfer export runs/mine --to served/mine\n"))
     return top
@@ -142,11 +145,20 @@ def _training_arguments(add):
 
 
 def _evaluate(parser):
+    _measuring_arguments(parser)
+    parser.add_argument("--json", metavar="FILE", help="write the scores there")
+
+
+def _report(parser):
+    _measuring_arguments(parser)
+    parser.add_argument("--to", required=True, metavar="FILE", help="the page to write; one that is there is replaced")
+
+
+def _measuring_arguments(parser):
     _run_arguments(parser)
     parser.add_argument("data", metavar="DATA", help="a folder of classes or a CSV file, as in training")
     parser.add_argument("--images", metavar="FOLDER", help="where the photos of a CSV file lie (default: beside it)")
     parser.add_argument("--part", choices=["train", "valid", "test"], help="only these rows of the run's split column")
-    parser.add_argument("--json", metavar="FILE", help="write the scores there")
 
 
 def _predict(parser):

@@ -15,6 +15,8 @@ from ._files import atomic
 from .assembling import heads_of
 from .blocks import backbone_of
 from .exporting.command import command as export  # noqa: F401
+from .reporting import command as reports
+from .reporting.command import command as report
 
 HEADS = {"class": kt.heads.Classifier, "number": kt.heads.Regressor, "labels": kt.heads.MultiLabel}
 DEMO = {
@@ -82,7 +84,7 @@ def train(options):
         deterministic=options.deterministic,
     )
     held_out = _held_out(options, targets, valid)
-    results = _report(model, *held_out) if held_out else []
+    results, answers = _measured(model, *held_out) if held_out else ([], None)
     settings = {
         name: value
         for name, value in vars(options).items()
@@ -101,10 +103,13 @@ def train(options):
             "folder": options.images,
             "image_size": size,
             "results": results,
+            "training": reports.training_counts(model, kt.data.info(training).targets),
             "fingerprint": kt.data.info(training).fingerprint,
         },
     )
     shutil.rmtree(beside)
+    if held_out:
+        reports.beside(output, model, held_out[1], part=held_out[0], history=history, answers=answers)
     print(f"\nThe model and all that belongs to it: {output}")
 
 
@@ -206,11 +211,12 @@ def _held_out(options, targets, valid):
     return ("validation", valid) if valid is not None else None
 
 
-def _report(model, part, dataset):
-    table, confused = evaluating.scores(model, dataset)
+def _measured(model, part, dataset):
+    answers = evaluating.answers(model, dataset)
+    table, confused = evaluating.scores(model, dataset, answers)
     print(f"\nOn the {part} photos, which were held out:")
     _say(table, confused, heads_of(model))
-    return [{"part": part, **row} for row in table]
+    return [{"part": part, **row} for row in table], answers
 
 
 def _say(table, confused, heads):

@@ -5,6 +5,7 @@ import pathlib
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from . import _check
 from ._table import Table
@@ -20,22 +21,67 @@ from .running import read_run
 WHOLE_CONFUSION = 12  # classes: with more, only the most frequent mistakes are shown
 
 
-def scores(model, dataset):
+def answers(model, dataset):
+    """Returns what is true and what the model says: `{head: (truth, outputs)}`, arrays `(rows, ...)`.
+
+    Args:
+        model: what `kt.attach` returned.
+        dataset: a set of `kt.data` (a shuffled one is read in order, without augmentation); or any finite
+            `tf.data.Dataset`, `keras.utils.PyDataset` or tuple of arrays of (x, y). Sample weights play no part.
+
+    Raises:
+        ValueError: the set is empty.
+    """
+    names, known = list(heads_of(model)), info(dataset)
+    if known is not None:
+        dataset = in_order(known) if known.epoch is not None else dataset
+        truth, outputs = known.targets, model.predict(dataset.map(lambda x, *_: x), verbose=0)
+    else:
+        pairs = [(y, model.predict_on_batch(x)) for x, y in batches(dataset)]
+        if not pairs:
+            raise ValueError("The data set is empty, so there is nothing to measure.")
+        truth, outputs = (keras.tree.map_structure(lambda *parts: np.concatenate([np.asarray(p) for p in parts]), *column)
+                          for column in zip(*pairs))
+    outputs = outputs if isinstance(outputs, dict) else {names[0]: outputs}
+    truth = truth if isinstance(truth, dict) else {names[0]: truth}
+    return {name: (np.asarray(truth[name] if name in truth else next(iter(truth.values()))), outputs[name])
+            for name in names}
+
+
+def in_order(known):
+    """Returns the photos that an `Info` tells of, in order and without augmentation, in batches of 32."""
+    samples = streaming.Samples(known.files, known.files, known.targets, plain=len(known.targets) == 1)
+    return streaming.ordered(samples, known.size, known.fit, 32)
+
+
+def batches(dataset):
+    """Yields (x, y) of a data set, batch by batch, y as arrays."""
+    if isinstance(dataset, tuple):
+        dataset = tf.data.Dataset.from_tensor_slices(dataset[:2]).batch(32)
+    elif isinstance(dataset, keras.utils.PyDataset):
+        dataset = map(dataset.__getitem__, range(len(dataset)))
+    elif dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError("The data set has no end. Give a finite one, such as `dataset.take(100)`.")
+    for x, y, *_ in dataset:
+        yield x, keras.tree.map_structure(np.asarray, y)
+
+
+def scores(model, dataset, given=None):
     """Returns a figure for each head, and the predictions behind it.
 
     Args:
         model: what `kt.attach` returned.
-        dataset: an unshuffled set of `kt.data`: a validation or test set.
+        dataset: as for `answers`.
+        given: what `answers` returned; None: it is computed.
 
     Returns:
         A `Table` with the columns `head`, `metric` ("accuracy" or "mae"), `value` and `labels` (how many there were),
         and a dict `{head: (truth, predicted)}` of class numbers for heads with classes.
     """
-    targets, outputs = info(dataset).targets, model.predict(dataset.map(lambda x, *_: x), verbose=0)
     rows, confused = [], {}
+    given = answers(model, dataset) if given is None else given
     for name, head in heads_of(model).items():
-        truth = np.asarray(targets[name] if name in targets else next(iter(targets.values())))
-        said = outputs[name] if isinstance(outputs, dict) else outputs
+        truth, said = given[name]
         if isinstance(head, Regressor):
             error = np.abs(said - truth.reshape(said.shape))
             rows.append(_row(name, "mae", error, ~np.isnan(error)))
@@ -91,6 +137,12 @@ def evaluate(run, source, *, images=None, part=None, batch_size=32, on_error="ra
         FileNotFoundError: something is missing.
         ValueError: a class is unknown to the run, a column is missing, or photos can't be read.
     """
+    model, dataset, _ = opened(run, source, images=images, part=part, batch_size=batch_size, on_error=on_error)
+    return *scores(model, dataset), heads_of(model)
+
+
+def opened(run, source, *, images=None, part=None, batch_size=32, on_error="raise"):
+    """Returns the model of a run folder, the data as it wants them, and its config. Arguments as for `evaluate`."""
     config, _ = read_run(run)
     model = load(run)
     heads = heads_of(model)
@@ -101,8 +153,7 @@ def evaluate(run, source, *, images=None, part=None, batch_size=32, on_error="ra
     size = tuple(config["image_size"])
     samples = streaming.Samples(files, files, targets, plain=len(targets) == 1)
     dataset = streaming.ordered(samples, size, config["fit"], batch_size)
-    described(dataset, Info("", False, None, None, targets, files, size, config["fit"]))
-    return *scores(model, dataset), heads
+    return model, described(dataset, Info("", False, None, None, targets, files, size, config["fit"])), config
 
 
 def _folder(folder, config, heads, images, part):

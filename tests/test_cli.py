@@ -61,12 +61,15 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
 
 
 def test_a_run_folder_holds_all_that_belongs_to_it(run):
-    assert sorted(p.name for p in run.iterdir()) == ["config.json", "history.csv", "labels.json", "model.keras"]
+    assert sorted(p.name for p in run.iterdir()) == ["config.json", "history.csv", "labels.json", "model.keras", "report.html"]
     assert [p.name for p in run.parent.iterdir()] == ["colours"]
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Report on MobileNet: classifier" in page and "photos of the test set" in page and "Training photos" in page
     assert json.loads((run / "labels.json").read_text()) == ["blue", "green", "red"]
     config = json.loads((run / "config.json").read_text())
     assert config["backbone"] == "MobileNet" and config["image_size"] == [32, 32] and config["fit"] == "stretch"
     assert set(config["versions"]) == {"python", "keras-transfer", "tensorflow", "keras", "numpy"}
+    assert config["training"]["photos"] == sum(config["training"]["classes"]["classifier"].values()) > 20
     assert config["results"][0]["part"] == "test" and 0 <= config["results"][0]["value"] <= 1
     rows = list(csv.DictReader(open(run / "history.csv")))
     assert [row["phase"] for row in rows] == ["head", "head", "tune"] and [row["epoch"] for row in rows] == ["1", "2", "3"]

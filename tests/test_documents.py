@@ -57,7 +57,7 @@ def test_the_code_of_the_readme_runs(small, capsys):
     names = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
-    assert len(blocks) == 3 and set(names["model"].output_names) == {"breed", "species", "age"}
+    assert len(blocks) == 4 and set(names["model"].output_names) == {"breed", "species", "age"}
     assert "tom.jpg" in capsys.readouterr().out
 
 
@@ -71,6 +71,9 @@ def test_a_folder_of_photos_as_in_the_design(small):
     model = kt.attach(kt.backbone("MobileNetV2", input_shape=(160, 160, 3)), kt.heads.Classifier(labels))
     history = kt.fine_tune(model, train, valid, head_epochs=10, epochs=5)
     assert history.history["phase"] == ["head", "tune"] and labels == ["class0", "class1", "class2"]
+    kt.report(model, valid, "report.html", history=history)
+    page = pathlib.Path("report.html").read_text(encoding="utf-8")
+    assert "<h1>Report on MobileNetV2: classifier</h1>" in page and "class0" in page and 'id="training"' in page
     kt.freeze(model)
     model.compile(optimizer="adam", **kt.objectives(model))
     model.fit(train, epochs=5, validation_data=valid)
