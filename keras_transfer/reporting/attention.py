@@ -1,4 +1,5 @@
 """Where a network looked: Grad-CAM on its last maps."""
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -34,7 +35,7 @@ def grad_cam(model, photos, score):
         walk = _Walk(place)
         with walk.tape:
             total = tf.reduce_sum(score(walk.run(model, photos[rows]), rows))
-        maps, = walk.maps
+        (maps,) = walk.maps
         slopes = tf.cast(walk.tape.gradient(total, maps), "float32")
         weights = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
         parts.append(tf.nn.relu(tf.reduce_sum(weights * tf.cast(maps, "float32"), axis=-1)).numpy())
@@ -70,8 +71,11 @@ class _Walk:
                 kwargs["training"] = False
             outputs = operation(*args, **kwargs)
             # before the first layer that learned something there are but pixels
-            self.learned |= bool(getattr(operation, "weights", [])) and not isinstance(operation, keras.layers.Normalization)
+            self.learned |= bool(getattr(operation, "weights", [])) and not isinstance(
+                operation, keras.layers.Normalization
+            )
             return self.keep(outputs) if self.learned and _is_maps(outputs) else outputs
+
         return call
 
     def keep(self, outputs):
@@ -84,5 +88,9 @@ class _Walk:
 
 def _is_maps(outputs):
     """Whether they have height, width and channels; squeezed ones of a single place say nothing about where."""
-    return (isinstance(outputs, tf.Tensor) and outputs.dtype.is_floating and outputs.shape.rank == 4
-            and max(outputs.shape[1:3]) > 1)
+    return (
+        isinstance(outputs, tf.Tensor)
+        and outputs.dtype.is_floating
+        and outputs.shape.rank == 4
+        and max(outputs.shape[1:3]) > 1
+    )

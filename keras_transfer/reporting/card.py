@@ -1,4 +1,5 @@
 """What a model is made of and was made with: the overview and the model card."""
+
 from .. import running, summarizing
 from ..backbones.origin import origin
 from ..blocks import backbone_of
@@ -12,8 +13,12 @@ def about_of(model, dataset):
     """Returns what a model and a dataset know of themselves, as `card` takes it."""
     name, weights = origin(backbone_of(model))
     known = info(dataset)
-    return {"backbone": name, "weights": weights, "seed": getattr(known, "seed", None),
-            "training_photos_here": getattr(known, "epoch", None) is not None}
+    return {
+        "backbone": name,
+        "weights": weights,
+        "seed": getattr(known, "seed", None),
+        "training_photos_here": getattr(known, "epoch", None) is not None,
+    }
 
 
 def card(model, dataset, sections, logs, about):
@@ -36,14 +41,28 @@ def card(model, dataset, sections, logs, about):
     overview = [
         ("Backbone", f"{about.get('backbone') or 'name ' + UNKNOWN}, {_input(backbone)}, {_features(backbone)}"),
         ("Heads", "; ".join(f"{part['name']} ({part['about']})" for part in sections)),
-        ("Parameters", f"{total:,}, of which {trains:,} train and {total - trains:,} are frozen"
-                       + " (in the last phase)" * (len(curves.phases(logs)) > 1)),
-        ("Training", _training(logs, about)), ("Measured on", _measured(dataset, sections, about))]
-    made_with = [("Weights it started from", _weights(about)), ("Licence of those weights", licence),
-                 ("Seed", UNKNOWN if about.get("seed") is None else str(about["seed"])),
-                 *[(word, str(value)) for word, value in (about.get("options") or {}).items()],
-                 ("Versions", ", ".join(f"{name} {version}" for name, version in (about.get("versions") or running.versions()).items()))]
-    blocks = [[row["block"], f"{row['layers']:,}", f"{row['parameters']:,}", f"{row['trainable']:,}", row["norms"]] for row in table]
+        (
+            "Parameters",
+            f"{total:,}, of which {trains:,} train and {total - trains:,} are frozen"
+            + " (in the last phase)" * (len(curves.phases(logs)) > 1),
+        ),
+        ("Training", _training(logs, about)),
+        ("Measured on", _measured(dataset, sections, about)),
+    ]
+    made_with = [
+        ("Weights it started from", _weights(about)),
+        ("Licence of those weights", licence),
+        ("Seed", UNKNOWN if about.get("seed") is None else str(about["seed"])),
+        *[(word, str(value)) for word, value in (about.get("options") or {}).items()],
+        (
+            "Versions",
+            ", ".join(f"{name} {version}" for name, version in (about.get("versions") or running.versions()).items()),
+        ),
+    ]
+    blocks = [
+        [row["block"], f"{row['layers']:,}", f"{row['parameters']:,}", f"{row['trainable']:,}", row["norms"]]
+        for row in table
+    ]
     return {"overview": overview, "made_with": made_with, "blocks": blocks}
 
 
@@ -65,8 +84,13 @@ def _weights(about):
 
 def _training(logs, about):
     phases = curves.phases(logs)
-    done = ", then ".join(f"{count} epochs of {words}" for (name, count) in phases for words in [
-        {"head": "the heads on the frozen backbone", "tune": "the last layers of the backbone too"}.get(name, name)])
+    done = ", then ".join(
+        f"{count} epochs of {words}"
+        for (name, count) in phases
+        for words in [
+            {"head": "the heads on the frozen backbone", "tune": "the last layers of the backbone too"}.get(name, name)
+        ]
+    )
     if not done and logs:
         done = f"{len(next(iter(logs.values())))} epochs"
     photos = f"{about['training_photos']:,} photos" if about.get("training_photos") else None
@@ -77,7 +101,10 @@ def _training(logs, about):
 def _measured(dataset, sections, about):
     known = info(dataset)
     count = len(known.files) if known is not None else max((part.get("rows", 0) for part in sections), default=0)
-    words = [f"{count:,} {'photos' if known is not None else 'rows'}" + (f" of the {about['part']} set" if about.get("part") else "")]
+    words = [
+        f"{count:,} {'photos' if known is not None else 'rows'}"
+        + (f" of the {about['part']} set" if about.get("part") else "")
+    ]
     if known is not None:
         ways = {"stretch": "stretched", "crop": "cropped", "pad": "padded"}
         words.append(f"{ways[known.fit]} to {known.size[0]} x {known.size[1]} pixels")

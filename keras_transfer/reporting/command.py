@@ -1,4 +1,5 @@
 """`keras-transfer report`, and the report that `keras-transfer train` puts into a run folder."""
+
 import csv
 import pathlib
 
@@ -11,15 +12,23 @@ from .writing import write
 
 NAME = "report.html"
 # What the page calls an option of `keras-transfer train`, where it isn't the default.
-_OPTIONS = {"learning_rate": "Learning rate", "batch_size": "Batch size", "last": "Part tuned", "norms": "Batch norms train",
-            "dropout": "Dropout in the heads", "flip": "Mirrored at random", "balance": "Classes weighed by rarity",
-            "deterministic": "Repeatable to the bit"}
+_OPTIONS = {
+    "learning_rate": "Learning rate",
+    "batch_size": "Batch size",
+    "last": "Part tuned",
+    "norms": "Batch norms train",
+    "dropout": "Dropout in the heads",
+    "flip": "Mirrored at random",
+    "balance": "Classes weighed by rarity",
+    "deterministic": "Repeatable to the bit",
+}
 
 
 def command(options):
     """Writes a report of a run on further photos."""
-    model, dataset, config = evaluating.opened(options.run, options.data, images=options.images, part=options.part,
-                                               on_error=options.on_error)
+    model, dataset, config = evaluating.opened(
+        options.run, options.data, images=options.images, part=options.part, on_error=options.on_error
+    )
     name = {"train": "training", "valid": "validation"}.get(options.part, options.part)
     again = options.part is None and pathlib.Path(options.data).resolve() == pathlib.Path(config["data"]).resolve()
     about = {**about_run(config, name), "training_photos_here": again or options.part == "train"}
@@ -48,10 +57,17 @@ def beside(run, model, dataset, *, part, history, answers):
 def about_run(config, part):
     """Returns what a run's config knows of the training, as `card.card` takes it."""
     training = config.get("training") or {}
-    return {"backbone": config.get("backbone"), "weights": config.get("weights"), "seed": config.get("seed"),
-            "data": pathlib.PurePath(config["data"]).name if config.get("data") else None, "part": part,
-            "training_photos": training.get("photos"), "training": training.get("classes"), "versions": config.get("versions"),
-            "options": {word: _said(config[name]) for name, word in _OPTIONS.items() if config.get(name)}}
+    return {
+        "backbone": config.get("backbone"),
+        "weights": config.get("weights"),
+        "seed": config.get("seed"),
+        "data": pathlib.PurePath(config["data"]).name if config.get("data") else None,
+        "part": part,
+        "training_photos": training.get("photos"),
+        "training": training.get("classes"),
+        "versions": config.get("versions"),
+        "options": {word: _said(config[name]) for name, word in _OPTIONS.items() if config.get(name)},
+    }
 
 
 def training_counts(model, targets):

@@ -1,4 +1,5 @@
 """The figures of a report, from labels and probabilities: NumPy in, numbers out."""
+
 import math
 
 import numpy as np
@@ -49,9 +50,13 @@ def by_class(hits, predicted, support):
         A dict of arrays `(classes,)`: `precision`, `recall`, `f1`, `support`, `predicted`.
     """
     hits, predicted, support = (np.asarray(x, float) for x in (hits, predicted, support))
-    return {"precision": _share(hits, predicted), "recall": _share(hits, support),
-            "f1": _share(2 * hits, predicted + support), "support": support.astype(int),
-            "predicted": predicted.astype(int)}
+    return {
+        "precision": _share(hits, predicted),
+        "recall": _share(hits, support),
+        "f1": _share(2 * hits, predicted + support),
+        "support": support.astype(int),
+        "predicted": predicted.astype(int),
+    }
 
 
 def macro(values, support):
@@ -73,9 +78,17 @@ def reliability(confidence, right, bins=BINS):
     """
     confidence, right = np.asarray(confidence, float), np.asarray(right, float)
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    return [{"low": k / bins, "high": (k + 1) / bins, "confidence": float(confidence[place == k].mean()),
-             "accuracy": float(right[place == k].mean()), "count": int((place == k).sum())}
-            for k in range(bins) if (place == k).any()]
+    return [
+        {
+            "low": k / bins,
+            "high": (k + 1) / bins,
+            "confidence": float(confidence[place == k].mean()),
+            "accuracy": float(right[place == k].mean()),
+            "count": int((place == k).sum()),
+        }
+        for k in range(bins)
+        if (place == k).any()
+    ]
 
 
 def calibration_error(bins):
@@ -99,8 +112,13 @@ def number_errors(truth, said):
     if not truth.size:
         return {**dict.fromkeys(("mae", "rmse", "bias", "median_mae"), float("nan")), "count": 0}
     error = said - truth
-    return {"mae": float(np.abs(error).mean()), "rmse": float(np.sqrt((error ** 2).mean())), "bias": float(error.mean()),
-            "median_mae": float(np.abs(truth - np.median(truth)).mean()), "count": int(truth.size)}
+    return {
+        "mae": float(np.abs(error).mean()),
+        "rmse": float(np.sqrt((error**2).mean())),
+        "bias": float(error.mean()),
+        "median_mae": float(np.abs(truth - np.median(truth)).mean()),
+        "count": int(truth.size),
+    }
 
 
 def _share(part, whole):

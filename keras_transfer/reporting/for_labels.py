@@ -1,10 +1,11 @@
 """The section of a head that says for each label whether it holds."""
+
 import numpy as np
 
 from . import figures
 from .parts import SHOWN, Mistake, accuracy_tile, calibration, class_rows, macro_tile, percent, tile, weakest
 
-MANY = 12     # labels: with more, the weakest come first
+MANY = 12  # labels: with more, the weakest come first
 WEAKEST = 10
 
 
@@ -29,12 +30,27 @@ def section(head, truth, probabilities):
     wrong = np.argwhere(seen & ~right)
     wrong = wrong[np.argsort(-sure[tuple(wrong.T)], kind="stable")]
     exact = right[whole_rows].all(1)
-    return {"about": f"any of {len(names)} labels", "names": names, "seen": int(seen.sum()), "missing": int((~seen).sum()),
-            "tiles": [accuracy_tile(right[seen], "labels"), macro_tile(each),
-                      tile("All labels right", percent(exact.mean() if len(exact) else np.nan), f"of {len(exact):,} photos with every label known")],
-            "each": each, "classes": class_rows(names, each), "weakest": weakest(each, WEAKEST) if len(names) > MANY else [],
-            "calibration": calibration(probabilities[seen], is_true[seen], ("probability", "share that holds")),
-            "wrong": len(wrong), "mistakes": [_mistake(names, said, sure, row, unit) for row, unit in wrong[:SHOWN].tolist()]}
+    return {
+        "about": f"any of {len(names)} labels",
+        "names": names,
+        "seen": int(seen.sum()),
+        "missing": int((~seen).sum()),
+        "tiles": [
+            accuracy_tile(right[seen], "labels"),
+            macro_tile(each),
+            tile(
+                "All labels right",
+                percent(exact.mean() if len(exact) else np.nan),
+                f"of {len(exact):,} photos with every label known",
+            ),
+        ],
+        "each": each,
+        "classes": class_rows(names, each),
+        "weakest": weakest(each, WEAKEST) if len(names) > MANY else [],
+        "calibration": calibration(probabilities[seen], is_true[seen], ("probability", "share that holds")),
+        "wrong": len(wrong),
+        "mistakes": [_mistake(names, said, sure, row, unit) for row, unit in wrong[:SHOWN].tolist()],
+    }
 
 
 def _mistake(names, said, sure, row, unit):

@@ -1,4 +1,5 @@
 """The photos of the mistakes, and where the network looked on them."""
+
 import os
 import pathlib
 
@@ -71,8 +72,10 @@ def _check_order(truth, y, row, place):
     for name, labels in truth.items():
         now = y[name] if isinstance(y, dict) else y
         if not np.array_equal(np.asarray(labels[row], float), np.asarray(now[place], float), equal_nan=True):
-            raise ValueError("`dataset` gives its elements in another order each time, so the mistakes can't be told from "
-                             "the rest. Give it unshuffled.")
+            raise ValueError(
+                "`dataset` gives its elements in another order each time, so the mistakes can't be told from "
+                "the rest. Give it unshuffled."
+            )
 
 
 def _is_photo(element):
@@ -109,5 +112,7 @@ def _look(model, head, part, found):
         return "The backbone has no maps that can be looked into, so there is nothing to show of where it looked."
     for mistake, one in zip(mistakes, heat):
         mistake.looked_at = pictures.looked_at(found[mistake.row], one)
-    return ("The second picture of each pair is bright where the last maps of the backbone spoke for the answer given "
-            f"(Grad-CAM on maps of {heat.shape[1]} x {heat.shape[2]} places).")
+    return (
+        "The second picture of each pair is bright where the last maps of the backbone spoke for the answer given "
+        f"(Grad-CAM on maps of {heat.shape[1]} x {heat.shape[2]} places)."
+    )

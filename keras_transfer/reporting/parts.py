@@ -1,4 +1,5 @@
 """What the sections of several kinds of heads have in common: words for numbers, tables, mistakes."""
+
 import dataclasses
 import math
 
@@ -62,8 +63,12 @@ def tile(label, value, note=""):
 def accuracy_tile(right, what):
     """Returns the tile of a share of right answers, `(answers,)` bools, with its Wilson interval."""
     low, high = figures.wilson(int(right.sum()), len(right))
-    return tile("Accuracy", percent(right.mean() if len(right) else math.nan),
-                f"{int(right.sum()):,} of {len(right):,} {what}; 95\N{NO-BREAK SPACE}% interval {100 * low:.1f} to {percent(high)}")
+    return tile(
+        "Accuracy",
+        percent(right.mean() if len(right) else math.nan),
+        f"{int(right.sum()):,} of {len(right):,} {what}; "
+        f"95\N{NO-BREAK SPACE}% interval {100 * low:.1f} to {percent(high)}",
+    )
 
 
 def macro_tile(each):
@@ -78,17 +83,35 @@ def calibration(confidence, right, axes):
         return None
     error = figures.calibration_error(bins)
     alt = f"Reliability diagram of {len(right):,} answers: expected calibration error {score(error)}. " + "; ".join(
-        f"{axes[0]} {b['confidence']:.2f}, {axes[1]} {b['accuracy']:.2f}, {b['count']} answers" for b in bins)
-    rows = [[f"{b['low']:.1f}–{b['high']:.1f}", f"{b['count']:,}", percent(b["confidence"]), percent(b["accuracy"])] for b in bins]
-    return {"error": error, "shown": score(error), "bins": figures.BINS, "rows": rows, "axes": axes,
-            "svg": plots.reliability(bins, alt, axes),
-            "over": sum(b["count"] * (b["confidence"] - b["accuracy"]) for b in bins) > 0}
+        f"{axes[0]} {b['confidence']:.2f}, {axes[1]} {b['accuracy']:.2f}, {b['count']} answers" for b in bins
+    )
+    rows = [
+        [f"{b['low']:.1f}–{b['high']:.1f}", f"{b['count']:,}", percent(b["confidence"]), percent(b["accuracy"])]
+        for b in bins
+    ]
+    return {
+        "error": error,
+        "shown": score(error),
+        "bins": figures.BINS,
+        "rows": rows,
+        "axes": axes,
+        "svg": plots.reliability(bins, alt, axes),
+        "over": sum(b["count"] * (b["confidence"] - b["accuracy"]) for b in bins) > 0,
+    }
 
 
 def class_rows(names, each):
     """Returns the table of classes: name, precision, recall, F1, support, how often it was said."""
-    return [[name, *(percent(each[key][k]) for key in ("precision", "recall")), score(each["f1"][k]),
-             f"{each['support'][k]:,}", f"{each['predicted'][k]:,}"] for k, name in enumerate(names)]
+    return [
+        [
+            name,
+            *(percent(each[key][k]) for key in ("precision", "recall")),
+            score(each["f1"][k]),
+            f"{each['support'][k]:,}",
+            f"{each['predicted'][k]:,}",
+        ]
+        for k, name in enumerate(names)
+    ]
 
 
 def weakest(each, count):

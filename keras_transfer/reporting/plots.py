@@ -1,4 +1,5 @@
 """Plots as SVG text that stands in a page: its colours are the page's, so that light and dark both fit."""
+
 import html
 import io
 import itertools
@@ -7,15 +8,36 @@ import re
 from .. import _check
 
 # What matplotlib draws with, and what the page calls it. The numbers only have to be told apart in its output.
-_COLOURS = {"#010203": "var(--ink)", "#040506": "var(--soft)", "#070809": "var(--line)", "#0a0b0c": "var(--one)",
-            "#0d0e0f": "var(--two)"}
+_COLOURS = {
+    "#010203": "var(--ink)",
+    "#040506": "var(--soft)",
+    "#070809": "var(--line)",
+    "#0a0b0c": "var(--one)",
+    "#0d0e0f": "var(--two)",
+}
 INK, SOFT, LINE, ONE, TWO = _COLOURS
 _SIZE = (4.2, 2.6)  # inches; narrow, so that a phone shows letters in the size they were drawn
-_POINTS = 2000      # of a scatter plot; more would make a page that is slow to open
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9, "axes.edgecolor": SOFT, "axes.labelcolor": INK,
-          "xtick.color": SOFT, "ytick.color": SOFT, "xtick.labelcolor": INK, "ytick.labelcolor": INK, "text.color": INK,
-          "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": LINE,
-          "axes.facecolor": "none", "figure.facecolor": "none", "legend.frameon": False, "axes.formatter.useoffset": False}
+_POINTS = 2000  # of a scatter plot; more would make a page that is slow to open
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "report",
+    "font.size": 9,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": LINE,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "legend.frameon": False,
+    "axes.formatter.useoffset": False,
+}
 _numbers = itertools.count()
 
 
@@ -31,19 +53,31 @@ def lines(series, alt, *, border=None, log=False):
     Returns:
         SVG as text for the inside of a page.
     """
+
     def draw(axes):
         for (name, values), style in zip(series.items(), [(ONE, "-", "o"), (TWO, "--", "s")]):
             colour, line, marker = style
-            axes.plot(range(1, len(values) + 1), values, color=colour, linestyle=line, marker=marker, markersize=3, label=name)
+            axes.plot(
+                range(1, len(values) + 1), values, color=colour, linestyle=line, marker=marker, markersize=3, label=name
+            )
         if border is not None:
             axes.axvline(border + 0.5, color=SOFT, linestyle=":")
             for text, side, shift in (("head", "right", -5), ("tune", "left", 5)):
-                axes.annotate(text, (border + 0.5, 1.0), (shift, 2), xycoords=axes.get_xaxis_transform(),
-                              textcoords="offset points", ha=side, va="bottom", color=SOFT)
+                axes.annotate(
+                    text,
+                    (border + 0.5, 1.0),
+                    (shift, 2),
+                    xycoords=axes.get_xaxis_transform(),
+                    textcoords="offset points",
+                    ha=side,
+                    va="bottom",
+                    color=SOFT,
+                )
         axes.set(xlabel="epoch", yscale="log" if log else "linear")
         axes.xaxis.get_major_locator().set_params(integer=True)
         if len(series) > 1:
             axes.legend()
+
     return _svg(draw, alt)
 
 
@@ -58,13 +92,20 @@ def reliability(bins, alt, said):
     Returns:
         SVG as text for the inside of a page.
     """
+
     def draw(axes):
         most = max(b["count"] for b in bins)
         axes.plot([0, 1], [0, 1], color=SOFT, linestyle=":")
         axes.plot([b["confidence"] for b in bins], [b["accuracy"] for b in bins], color=ONE)
-        axes.scatter([b["confidence"] for b in bins], [b["accuracy"] for b in bins], color=ONE, zorder=3,
-                     s=[12 + 90 * b["count"] / most for b in bins])
+        axes.scatter(
+            [b["confidence"] for b in bins],
+            [b["accuracy"] for b in bins],
+            color=ONE,
+            zorder=3,
+            s=[12 + 90 * b["count"] / most for b in bins],
+        )
         axes.set(xlim=(0, 1.04), ylim=(0, 1.04), xlabel=said[0], ylabel=said[1])
+
     return _svg(draw, alt, size=(3.6, 3.2))
 
 
@@ -80,6 +121,7 @@ def scatter(truth, said, alt):
         axes.plot(ends, ends, color=SOFT, linestyle=":")
         axes.scatter(truth[::step], said[::step], color=ONE, s=14, alpha=0.6, linewidths=0)
         axes.set(xlabel="true", ylabel="predicted")
+
     return _svg(draw, alt, size=(3.6, 3.2))
 
 
@@ -97,9 +139,9 @@ def _svg(draw, alt, size=_SIZE):
 
 
 def _for_a_page(svg, alt):
-    """Takes the file's header off, gives the plot its description, names of its own, and the page's colours and font."""
+    """Takes the file's header off, gives the plot its description, its own names, and the page's colours and font."""
     number = next(_numbers)
-    svg = svg[svg.index("<svg"):]
+    svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     svg = re.sub(r'\bid="', f'id="plot{number}-', svg)
     svg = re.sub(r'(url\(|href=")#', rf"\g<1>#plot{number}-", svg)

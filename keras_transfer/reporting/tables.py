@@ -1,4 +1,5 @@
 """The tables of a page that need more than one section's own figures."""
+
 from .parts import plain
 
 
@@ -9,7 +10,11 @@ def summary(sections):
         if part["kind"] == "other":
             rows.append([part["name"], "none known", "–", "–", "–"])
             continue
-        first = part["tiles"][0] if part["tiles"] else {"label": "Mean absolute error", "value": " / ".join(plain(e["mae"]) for e in part["errors"])}
+        first = (
+            part["tiles"][0]
+            if part["tiles"]
+            else {"label": "Mean absolute error", "value": " / ".join(plain(e["mae"]) for e in part["errors"])}
+        )
         rows.append([part["name"], first["label"], first["value"], f"{part['seen']:,}", f"{part['missing']:,}"])
     return rows
 

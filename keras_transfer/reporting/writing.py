@@ -1,4 +1,5 @@
 """`kt.report`: figures, plots and photos into one page."""
+
 import os
 import pathlib
 
@@ -56,16 +57,24 @@ def write(model, dataset, path, *, history=None, about, answers=None):
         _check.extra(module, "report")
     path = pathlib.Path(path)
     if path.is_dir():
-        raise IsADirectoryError(f"{str(path)!r} is a folder. Give the name of a file, such as "
-                                f"{os.path.join(str(path), 'report.html')!r}.")
+        raise IsADirectoryError(
+            f"{str(path)!r} is a folder. Give the name of a file, such as {os.path.join(str(path), 'report.html')!r}."
+        )
     logs, heads = curves.as_dict(history), heads_of(model)
     answers = answers_of(model, dataset) if answers is None else answers
     parts = [{**sections.section(name, heads[name], *answers[name]), "rows": len(answers[name][0])} for name in answers]
     illustrating.illustrate(model, heads, dataset, answers, parts)
     facts = card.card(model, dataset, parts, logs, about)
     tables.complete(parts, about.get("training") or {})
-    page = render(title=_title(about, parts), sections=parts, summary=tables.summary(parts), card=facts,
-                  panels=curves.panels(logs), phases=curves.phases(logs), limits=limits(parts, about))
+    page = render(
+        title=_title(about, parts),
+        sections=parts,
+        summary=tables.summary(parts),
+        card=facts,
+        panels=curves.panels(logs),
+        phases=curves.phases(logs),
+        limits=limits(parts, about),
+    )
     with atomic(path) as file:
         file.write(page.encode("utf-8"))
     return Report(path)
@@ -75,14 +84,19 @@ def render(**values):
     """Returns the page for the values that `templates/page.html` names; text among them is escaped there."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    templates = Environment(loader=PackageLoader("keras_transfer.reporting"), autoescape=True, undefined=StrictUndefined,
-                            trim_blocks=True, lstrip_blocks=True)
+    templates = Environment(
+        loader=PackageLoader("keras_transfer.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     templates.filters.update(percent=percent, breakable=_breakable)
     return templates.get_template("page.html").render(values)
 
 
 def _breakable(text):
-    """The text, escaped, which a browser may break after underscores: long class names would push figures off a phone."""
+    """The text, escaped, to be broken after underscores: long class names would push figures off a phone."""
     from markupsafe import Markup, escape
 
     return escape(text).replace("_", Markup("_<wbr>"))

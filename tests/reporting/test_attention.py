@@ -1,4 +1,5 @@
 """Grad-CAM against cases that can be worked out by hand."""
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from keras_transfer.reporting.attention import grad_cam
 
 def maps_and_model(classes=3, nested=False):
     inputs = keras.Input((8, 8, 3))
-    x = keras.layers.Conv2D(5, 3, strides=2, padding="same", activation="relu", name="conv")(keras.layers.Rescaling(1 / 255)(inputs))
+    x = keras.layers.Conv2D(5, 3, strides=2, padding="same", activation="relu", name="conv")(
+        keras.layers.Rescaling(1 / 255)(inputs)
+    )
     maps = keras.Model(inputs, x, name="maps")
     if nested:
         outer = keras.Input((8, 8, 3))
@@ -40,7 +43,9 @@ def test_above_an_average_and_a_linear_layer_it_is_the_class_activation_map(nest
         heat = grad_cam(model, photos(), lambda outputs, rows: outputs[:, unit])
         expected = class_activation_map(maps, model, photos(), unit)
         assert heat.shape == (4, 4, 4) and heat == pytest.approx(expected, abs=1e-5)
-    assert heat.max() == 1 and not np.allclose(heat, class_activation_map(maps, model, photos(), 0))  # another class, another place
+    assert heat.max() == 1 and not np.allclose(
+        heat, class_activation_map(maps, model, photos(), 0)
+    )  # another class, another place
 
 
 def test_more_photos_than_one_batch_and_scores_of_their_own_rows(monkeypatch):
@@ -49,7 +54,9 @@ def test_more_photos_than_one_batch_and_scores_of_their_own_rows(monkeypatch):
     maps, model = maps_and_model()
     units = np.array([0, 1, 2, 2, 1])
     monkeypatch.setattr(attention, "_BATCH", 2)
-    heat = grad_cam(model, photos(5), lambda outputs, rows: keras.ops.take_along_axis(outputs, units[rows][:, None], 1)[:, 0])
+    heat = grad_cam(
+        model, photos(5), lambda outputs, rows: keras.ops.take_along_axis(outputs, units[rows][:, None], 1)[:, 0]
+    )
     for k, unit in enumerate(units):
         assert heat[k] == pytest.approx(class_activation_map(maps, model, photos(5), unit)[k], abs=1e-5)
 
@@ -73,8 +80,12 @@ def test_squeezed_maps_and_pixels_are_no_place_to_look():
     gate = keras.layers.Conv2D(6, 1, activation="sigmoid")(keras.layers.GlobalAveragePooling2D(keepdims=True)(x))
     model = kt.attach(keras.Model(inputs, keras.layers.Multiply()([x, gate])), kt.heads.Classifier(2))
     assert grad_cam(model, photos(), lambda outputs, rows: outputs[:, 0]).shape == (4, 6, 6)
-    flat = kt.attach(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(),
-                                       keras.layers.Dense(5)]), kt.heads.Classifier(2))
+    flat = kt.attach(
+        keras.Sequential(
+            [keras.Input((8, 8, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(5)]
+        ),
+        kt.heads.Classifier(2),
+    )
     assert grad_cam(flat, photos(), lambda outputs, rows: outputs[:, 0]) is None
 
 

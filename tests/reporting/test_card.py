@@ -27,16 +27,30 @@ def test_what_is_known_of_a_model_alone(small_backbone):
 def test_what_a_backbone_of_ours_a_set_and_a_run_add(photo_folder, small_backbone):
     train, valid, labels = kt.data.photos(photo_folder, size=16, seed=4)
     model = kt.attach(marked(small_backbone(), "MobileNet", None), kt.heads.Classifier(labels))
-    assert card.about_of(model, valid) == {"backbone": "MobileNet", "weights": None, "seed": 4, "training_photos_here": False}
+    assert card.about_of(model, valid) == {
+        "backbone": "MobileNet",
+        "weights": None,
+        "seed": 4,
+        "training_photos_here": False,
+    }
     assert card.about_of(model, train)["training_photos_here"]
-    about = {**card.about_of(model, valid), "part": "test", "data": "pets", "training_photos": 33, "options": {"Dropout": 0.1},
-             "training_photos_here": True}
+    about = {
+        **card.about_of(model, valid),
+        "part": "test",
+        "data": "pets",
+        "training_photos": 33,
+        "options": {"Dropout": 0.1},
+        "training_photos_here": True,
+    }
     found = facts(model, valid, {"phase": ["head", "head", "tune"]}, about)
     overview, made = dict(found["overview"]), dict(found["made_with"])
-    assert overview["Training"] == ("33 photos in pets; 2 epochs of the heads on the frozen backbone, then 1 epochs of the last "
-                                    "layers of the backbone too")
-    assert overview["Measured on"] == ("9 photos of the test set, stretched to 16 x 16 pixels, among them photos that the model was "
-                                       "trained on")
+    assert overview["Training"] == (
+        "33 photos in pets; 2 epochs of the heads on the frozen backbone, then 1 epochs of the last "
+        "layers of the backbone too"
+    )
+    assert overview["Measured on"] == (
+        "9 photos of the test set, stretched to 16 x 16 pixels, among them photos that the model was trained on"
+    )
     assert made["Weights it started from"] == "random" and made["Seed"] == "4" and made["Dropout"] == "0.1"
 
 

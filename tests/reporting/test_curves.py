@@ -3,15 +3,24 @@ import pytest
 
 from keras_transfer.reporting import curves
 
-LOGS = {"a_loss": [2.0, 1.0, 0.5], "val_a_loss": [2.0, 1.0, 0.7], "learning_rate": [1e-3, 1e-3, 1e-4], "a_accuracy": [0.1, 0.5, 0.9],
-        "loss": [2.0, 1.0, 0.5], "val_loss": [2.0, 1.5, 1.0], "phase": ["head", "head", "tune"]}
+LOGS = {
+    "a_loss": [2.0, 1.0, 0.5],
+    "val_a_loss": [2.0, 1.0, 0.7],
+    "learning_rate": [1e-3, 1e-3, 1e-4],
+    "a_accuracy": [0.1, 0.5, 0.9],
+    "loss": [2.0, 1.0, 0.5],
+    "val_loss": [2.0, 1.5, 1.0],
+    "phase": ["head", "head", "tune"],
+}
 
 
 def test_what_counts_as_a_history():
     history = keras.callbacks.History()
     history.history = LOGS
     assert curves.as_dict(history) == curves.as_dict(LOGS) == LOGS and curves.as_dict(None) == {}
-    with pytest.raises(TypeError, match="`history` must be what `fit` or `kt.fine_tune` returned, or a dict of lists. Received: int"):
+    with pytest.raises(
+        TypeError, match="`history` must be what `fit` or `kt.fine_tune` returned, or a dict of lists. Received: int"
+    ):
         curves.as_dict(3)
     with pytest.raises(ValueError, match=r"one value an epoch under every name. Received: loss \(2\), phase \(1\)"):
         curves.as_dict({"loss": [1, 2], "phase": ["head"]})
@@ -32,6 +41,6 @@ def test_the_loss_first_then_metrics_losses_of_heads_and_the_rate():
 
 
 def test_text_of_a_table_is_read_and_gaps_stay_gaps():
-    shown, = curves.panels({"loss": ["2.5", "", "1.5"], "epoch": ["1", "2", "3"]})
+    (shown,) = curves.panels({"loss": ["2.5", "", "1.5"], "epoch": ["1", "2", "3"]})
     assert shown["alt"] == "loss over 3 epochs: training from 2.5 to 1.5" and shown["svg"].startswith("<svg")
     assert curves.panels({}) == []

@@ -23,12 +23,15 @@ def test_missing_labels_are_left_out_and_counted():
 def test_the_most_confident_mistake_comes_first_with_its_row_in_the_data():
     part = made([-1, 2, 1, 2, 1])
     assert [(m.row, m.truth, m.said, m.probability, m.unit) for m in part["mistakes"]] == [
-        (1, "c", "b", 0.7, 1), (2, "b", "a", 0.6, 0), (4, "b", "a", 0.5, 0)]
+        (1, "c", "b", 0.7, 1),
+        (2, "b", "a", 0.6, 0),
+        (4, "b", "a", 0.5, 0),
+    ]
 
 
 def test_ordered_classes_have_an_error_in_ranks():
     part = made([2, 1, 0, 0, -1], kt.heads.Ordinal(["a", "b", "c"]))
-    tile, = [t for t in part["tiles"] if t["label"] == "Mean error in ranks"]
+    (tile,) = [t for t in part["tiles"] if t["label"] == "Mean error in ranks"]
     assert tile["value"] == "1" and part["about"] == "one of 3 classes, in order"  # (2 + 0 + 0 + 2) / 4
     assert "Mean error in ranks" not in [t["label"] for t in made([0, 1, 0, 2, 0])["tiles"]]
 

@@ -18,7 +18,9 @@ def test_by_hand_with_a_missing_label():
     assert part["each"]["precision"] == pytest.approx([1 / 2, NAN], nan_ok=True)
     assert part["each"]["recall"] == pytest.approx([1, 0]) and part["each"]["support"].tolist() == [1, 1]
     assert part["tiles"][0]["note"].startswith("3 of 5 labels")
-    assert part["tiles"][2]["value"].startswith("50.0") and "2 photos with every label known" in part["tiles"][2]["note"]
+    assert (
+        part["tiles"][2]["value"].startswith("50.0") and "2 photos with every label known" in part["tiles"][2]["note"]
+    )
 
 
 def test_mistakes_say_which_label_and_which_way():

@@ -13,7 +13,7 @@ def test_one_number_by_hand_with_a_missing_one():
     assert (part["seen"], part["missing"], len(part["plots"])) == (2, 1, 1)
     assert part["errors"][0]["mae"] == 0.5 and part["errors"][0]["rmse"] == pytest.approx(0.5**0.5)
     assert part["values"] == [["value", "0.5", "0.707", "0.5", "1.5", "2"]]
-    mistake, = part["mistakes"]  # what is right is no mistake
+    (mistake,) = part["mistakes"]  # what is right is no mistake
     assert (mistake.row, mistake.truth, mistake.said, mistake.probability) == (0, "1", "2", None)
 
 

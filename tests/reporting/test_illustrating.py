@@ -58,7 +58,7 @@ def test_a_set_in_another_order_each_time_is_refused(several):
 def test_photos_of_files_are_named_by_the_end_of_their_path(photo_folder, small_backbone):
     train, valid, labels = kt.data.photos(photo_folder, size=16, validation=0.3, augment=[keras.layers.RandomFlip()])
     model = kt.attach(small_backbone(), kt.heads.Classifier(labels))
-    part, = illustrated(model, valid).values()
+    (part,) = illustrated(model, valid).values()
     names = {"/".join(file.split("/")[-2:]) for file in kt.data.info(valid).files}
     assert part["mistakes"] and {m.title for m in part["mistakes"]} <= names
     known = kt.data.info(train)
@@ -70,16 +70,20 @@ def test_where_there_is_nothing_to_look_at_it_is_said():
     inputs = keras.Input((6,))
     flat = kt.attach(keras.Model(inputs, keras.layers.Dense(4)(inputs)), kt.heads.Classifier(3))
     x, y = np.random.default_rng(0).normal(size=(30, 6)).astype("float32"), np.arange(30) % 3
-    part, = illustrated(flat, (x, y)).values()
+    (part,) = illustrated(flat, (x, y)).values()
     assert part["looking"] == "The input is no photo, so there is nothing to show of where the network looked."
     assert part["mistakes"] and part["mistakes"][0].photo is None
     pixels = keras.Input((4, 4, 3))
-    dense = kt.attach(keras.Model(pixels, keras.layers.Dense(4)(keras.layers.Flatten()(pixels))), kt.heads.Classifier(3))
-    part, = illustrated(dense, (np.random.default_rng(0).uniform(0, 255, (30, 4, 4, 3)), y)).values()
+    dense = kt.attach(
+        keras.Model(pixels, keras.layers.Dense(4)(keras.layers.Flatten()(pixels))), kt.heads.Classifier(3)
+    )
+    (part,) = illustrated(dense, (np.random.default_rng(0).uniform(0, 255, (30, 4, 4, 3)), y)).values()
     assert part["looking"].startswith("The backbone has no maps") and part["mistakes"][0].photo
 
 
 def test_texts_are_shown_themselves():
     text = np.array("a long text " * 60)
     assert illustrating._title(None, 3, text).endswith("…") and len(illustrating._title(None, 3, text)) == 301
-    assert illustrating._title(None, 3, np.array("né".encode())) == "né" and illustrating._title(None, 3, None) == "row 3"
+    assert (
+        illustrating._title(None, 3, np.array("né".encode())) == "né" and illustrating._title(None, 3, None) == "row 3"
+    )

@@ -19,14 +19,18 @@ def test_a_good_model_has_none():
 def test_each_one_is_found():
     truth = np.repeat([0, 1, 2], [30, 30, 4])
     said = np.where(np.arange(64) < 20, 1, truth)  # 20 of 30 of class a are missed
-    found = limits([classes(truth.tolist() + [-1], said.tolist() + [0])], {"training": {"kind": {"a": 3, "b": 90, "c": 90, "d": 90}}})
+    found = limits(
+        [classes(truth.tolist() + [-1], said.tolist() + [0])],
+        {"training": {"kind": {"a": 3, "b": 90, "c": 90, "d": 90}}},
+    )
     assert found == [
         "1 labels are missing here and left out of every figure.",
         "d can't be judged: there is no photo of it here.",
         "c has fewer than 10 photos here, so its figures are rough.",
         "a was learned from fewer than 20 photos.",
         "a is missed more often than found (recall below 50.0\N{NO-BREAK SPACE}%).",
-        "Probabilities are badly calibrated: off by 0.303 on average, most of them too high."]
+        "Probabilities are badly calibrated: off by 0.303 on average, most of them too high.",
+    ]
 
 
 def test_many_classes_are_not_all_listed():
@@ -41,8 +45,10 @@ def test_heads_are_named_where_there_are_several_and_training_photos_are_warned_
     other = {"name": "odd", "kind": "other", "mistakes": []}
     found = limits([number, other], {"training_photos_here": True})
     assert found[0].startswith("The photos here are, all or in part, those that the model was trained on")
-    assert found[1:] == ["age: value is predicted no better than by always saying the median.",
-                         "odd: nothing is known of how to measure this head."]
+    assert found[1:] == [
+        "age: value is predicted no better than by always saying the median.",
+        "odd: nothing is known of how to measure this head.",
+    ]
     good = section("age", kt.heads.Regressor(), np.array([1.0, 2.0, 3.0]), np.array([[1.0], [2.0], [3.1]]))
     assert limits([good], {}) == []
 

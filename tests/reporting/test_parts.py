@@ -6,10 +6,21 @@ from keras_transfer.reporting import parts
 NB = "\N{NO-BREAK SPACE}"
 
 
-@pytest.mark.parametrize("function, value, text", [
-    (parts.percent, 0.8734, f"87.3{NB}%"), (parts.percent, 1, f"100.0{NB}%"), (parts.percent, float("nan"), "–"),
-    (parts.percent, None, "–"), (parts.plain, 0.12345, "0.123"), (parts.plain, 12345.6, "12,346"), (parts.plain, None, "–"),
-    (parts.plain, float("nan"), "–"), (parts.score, 0.98, "0.980"), (parts.score, float("nan"), "–")])
+@pytest.mark.parametrize(
+    "function, value, text",
+    [
+        (parts.percent, 0.8734, f"87.3{NB}%"),
+        (parts.percent, 1, f"100.0{NB}%"),
+        (parts.percent, float("nan"), "–"),
+        (parts.percent, None, "–"),
+        (parts.plain, 0.12345, "0.123"),
+        (parts.plain, 12345.6, "12,346"),
+        (parts.plain, None, "–"),
+        (parts.plain, float("nan"), "–"),
+        (parts.score, 0.98, "0.980"),
+        (parts.score, float("nan"), "–"),
+    ],
+)
 def test_numbers_as_text(function, value, text):
     assert function(value) == text
 
@@ -30,7 +41,12 @@ def test_calibration_says_its_bins_and_the_side():
 
 
 def test_the_weakest_are_those_that_occur_the_worst_first():
-    each = {"f1": np.array([0.5, np.nan, 0.0, 1.0]), "support": np.array([3, 0, 2, 1]), "precision": np.full(4, 0.5),
-            "recall": np.full(4, np.nan), "predicted": np.array([1, 0, 1, 1])}
+    each = {
+        "f1": np.array([0.5, np.nan, 0.0, 1.0]),
+        "support": np.array([3, 0, 2, 1]),
+        "precision": np.full(4, 0.5),
+        "recall": np.full(4, np.nan),
+        "predicted": np.array([1, 0, 1, 1]),
+    }
     assert parts.weakest(each, 2) == [2, 0]
     assert parts.class_rows("abcd", each)[1] == ["b", f"50.0{NB}%", "–", "–", "0", "0"]

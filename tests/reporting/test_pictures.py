@@ -36,7 +36,7 @@ def test_attention_is_brightest_where_the_heat_is():
 
 
 def test_the_colours_of_heat_are_told_apart_in_grey():
-    lightness = (pictures._HEAT @ [0.299, 0.587, 0.114])
+    lightness = pictures._HEAT @ [0.299, 0.587, 0.114]
     assert (np.diff(lightness) > 40).all()
 
 

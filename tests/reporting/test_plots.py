@@ -8,7 +8,9 @@ from keras_transfer.reporting import figures, plots
 
 
 def drawn():
-    return plots.lines({"training": [3, 2, float("nan"), 1], "validation": [3, 2.5, 2, 2]}, 'loss < 4 & "falls"', border=2)
+    return plots.lines(
+        {"training": [3, 2, float("nan"), 1], "validation": [3, 2.5, 2, 2]}, 'loss < 4 & "falls"', border=2
+    )
 
 
 def test_a_plot_is_xml_described_without_a_header_and_loads_nothing():
@@ -26,7 +28,9 @@ def test_a_plot_is_xml_described_without_a_header_and_loads_nothing():
 
 def test_colours_are_those_of_the_page():
     svg = drawn()
-    assert {"var(--one)", "var(--two)", "var(--ink)", "var(--soft)", "var(--line)"} <= set(re.findall(r"var\(--\w+\)", svg))
+    assert {"var(--one)", "var(--two)", "var(--ink)", "var(--soft)", "var(--line)"} <= set(
+        re.findall(r"var\(--\w+\)", svg)
+    )
     assert not re.search("|".join(plots._COLOURS), svg)
     assert "font-family" not in svg and "DejaVu" not in svg
 

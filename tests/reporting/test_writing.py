@@ -1,4 +1,5 @@
 """The page as a whole: what is in it, that it stands alone, that nothing of the user's becomes code."""
+
 import html.parser
 import os
 import re
@@ -6,6 +7,7 @@ import re
 import pytest
 
 import keras_transfer as kt
+
 EVIL = "<script>alert(1)</script>"
 
 VOID = {"meta", "img", "br", "wbr", "hr", "link", "input"}
@@ -44,7 +46,12 @@ class Page(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def page(several, tmp_path_factory):
     path = tmp_path_factory.mktemp("pages") / "deep" / "report.html"
-    history = {"loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 2.5, 2.0], "learning_rate": [1e-3, 1e-3, 1e-4], "phase": ["head", "head", "tune"]}
+    history = {
+        "loss": [3.0, 2.0, 1.0],
+        "val_loss": [3.0, 2.5, 2.0],
+        "learning_rate": [1e-3, 1e-3, 1e-4],
+        "phase": ["head", "head", "tune"],
+    }
     report = kt.report(*several, path, history=history)
     assert report.path == path and os.listdir(path.parent) == ["report.html"]
     return path.read_text(encoding="utf-8")
@@ -60,7 +67,10 @@ def test_it_is_whole_and_needs_nothing_else(page):
             assert attributes.get(key, "#").startswith(("#", "data:image/")), (tag, key)
         assert not any(key.startswith("on") for key in attributes)
     assert "@import" not in page and not re.search(r"url\((?!#)", page)
-    assert set(re.findall(r"https?://[^\"' )<]*", page)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert set(re.findall(r"https?://[^\"' )<]*", page)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
     assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in page
 
 
@@ -73,7 +83,11 @@ def test_names_of_classes_are_text(page):
 def test_who_reads_with_the_ears_gets_titles_headings_in_order_and_words_for_pictures(page):
     parsed = Page(page)
     (first, attributes), *_ = parsed.tags
-    assert first == "html" and attributes["lang"] == "en" and parsed.title == "Report on a model of the user's own: colour, light, tags, level"
+    assert (
+        first == "html"
+        and attributes["lang"] == "en"
+        and parsed.title == "Report on a model of the user's own: colour, light, tags, level"
+    )
     levels = [level for level, _ in parsed.headings]
     assert levels[0] == 1 and levels.count(1) == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:]))
     images = [a for tag, a in parsed.tags if tag == "img"]
@@ -87,13 +101,21 @@ def test_who_reads_with_the_ears_gets_titles_headings_in_order_and_words_for_pic
 def test_tables_lie_in_boxes_that_scroll_and_colours_fit_light_and_dark(page):
     boxes = re.findall(r'<div class="scroll[^"]*" tabindex="0" role="region" aria-label="[^"]+"><table', page)
     assert len(boxes) == page.count("<table") > 5
-    assert "prefers-color-scheme: dark" in page and 'name="viewport"' in page and ".scroll { overflow-x: auto; max-width: 100%;" in page
+    assert (
+        "prefers-color-scheme: dark" in page
+        and 'name="viewport"' in page
+        and ".scroll { overflow-x: auto; max-width: 100%;" in page
+    )
 
 
 def test_every_head_has_its_part(page):
     headings = [text for _, text in Page(page).headings]
     assert [h for h in headings if h in ("colour", "light", "tags", "level")] == ["colour", "light", "tags", "level"]
-    assert headings.count("Calibration") == 3 and headings.count("What was taken for what") == 2 and headings.count("Errors") == 1
+    assert (
+        headings.count("Calibration") == 3
+        and headings.count("What was taken for what") == 2
+        and headings.count("Errors") == 1
+    )
     assert "75 labels; 5 are missing and left out" in page and "39 labels; 1 are missing and left out" in page
     assert "over 10 bins of equal width" in page and "Mean error in ranks" in page and "Root mean squared" in page
     assert "To be filled in by whoever passes the model on" in page and "The dotted line parts the phase" in page
@@ -138,4 +160,7 @@ def test_templates_are_part_of_the_package():
     parser = configparser.ConfigParser()
     parser.read(pathlib.Path(__file__).parents[2] / "setup.cfg")
     assert parser["options.package_data"]["keras_transfer.reporting"] == "templates/*"
-    assert "jinja2" in parser["options.extras_require"]["report"] and "matplotlib" in parser["options.extras_require"]["report"]
+    assert (
+        "jinja2" in parser["options.extras_require"]["report"]
+        and "matplotlib" in parser["options.extras_require"]["report"]
+    )
