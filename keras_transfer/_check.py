@@ -1,6 +1,8 @@
 """Argument checks whose errors say what came, what was wanted and what to do."""
 import difflib
 import numbers
+import os
+import re
 
 
 def suggestion(name, known, limit=3):
@@ -33,6 +35,27 @@ def share(value, what, below=1.0):
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < below:
         raise ValueError(f"`{what}` must be a share: at least 0 and less than {below:g}. Received: {value!r}")
     return float(value)
+
+
+def head_name(name, taken=()):
+    """Refuses what can't name a head: TensorFlow takes it into the names of its operations."""
+    if name in taken:
+        raise ValueError(f"A head can't be named {name!r}: {' and '.join(map(repr, taken))} are taken.")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.-]*", name):
+        plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", str(name)).strip("_") or "target"
+        raise ValueError(f"A head can't be named {name!r}: TensorFlow takes the letters a-z, digits, '_', '-' and '.', and no "
+                         f"'_' or '-' at the beginning. Call it {plain!r}, for instance.")
+    return name
+
+
+def utf8(name):
+    """Refuses the name of a file whose bytes are no UTF-8, as old archives bring: it could be read, but not recorded."""
+    try:
+        os.fspath(name).encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(name).decode("utf-8", "replace")
+        raise ValueError(f"The name {shown!r} is not UTF-8 and couldn't be written into results. Rename it.") from error
+    return name
 
 
 def extra(module, name):

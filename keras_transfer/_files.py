@@ -16,6 +16,9 @@ class atomic:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # not NamedTemporaryFile: its file could not take the place of another on every system
         handle, self.beside = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(self.beside, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
         self.file = os.fdopen(handle, "wb")
         return self.file
 

@@ -73,6 +73,9 @@ def objectives(model):
 
 def heads_of(model):
     """Returns the heads of a model from `attach` as `{name: head}`, in the order of its outputs."""
+    if _compat.graph(model) is None or isinstance(model, keras.Sequential):
+        raise ValueError(f"{type(model).__name__} {model.name!r} has no heads of kt.heads, so nothing is known of its outputs. "
+                         "Make the model with `kt.attach`.")
     outputs = _compat.output_structure(model)
     names = list(outputs) if isinstance(outputs, dict) else model.output_names
     layers = {layer.name: layer for layer in model.layers if isinstance(layer, Head)}
@@ -105,9 +108,7 @@ def _named(heads):
     for name, head in heads.items():
         if not isinstance(head, Head):
             raise TypeError(f"Head {name!r} must be one of kt.heads. Received: {type(head).__name__}")
-        if not isinstance(name, str) or not name or "/" in name or name in _RESERVED:
-            raise ValueError(f"A head can't be named {name!r}: names are text without '/', and "
-                             f"{' and '.join(map(repr, _RESERVED))} are taken.")
+        _check.head_name(name, _RESERVED)
         if list(map(id, heads.values())).count(id(head)) > 1:
             raise ValueError(f"Head {name!r} is given under two names. Make one head for each.")
         if head.built and head.name != name:

@@ -1,9 +1,15 @@
 """`keras-transfer`: the public functions from a shell."""
 
 import argparse
+import contextlib
+import errno
 import os
 import sys
+import tempfile
 import traceback
+import warnings
+
+from . import __version__
 
 EXAMPLES = """examples:
   keras-transfer demo
@@ -20,23 +26,60 @@ EXAMPLES = """examples:
 def main(arguments=None):
     """Runs one command and returns its exit code: 0, 1 (the user's data or arguments) or 2 (usage)."""
     options = parser().parse_args(arguments)
+    trains = options.command in ("train", "demo")
+    goes_on = " The same command goes on from the last whole epoch." if trains else ""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
-    from . import commands
-
     try:
-        getattr(commands, options.command)(options)
+        with silenced():
+            from . import commands
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            warnings.showwarning = lambda message, *_: print(f"keras-transfer: {message}", file=sys.stderr)
+            return getattr(commands, options.command)(options) or 0
     except KeyboardInterrupt:
-        print("\nkeras-transfer: stopped. The same command goes on from the last whole epoch.", file=sys.stderr)
+        print(f"\nkeras-transfer: stopped.{goes_on}", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe has gone, as `head` does
-        return 0
-    except (OSError, ValueError, TypeError, ImportError) as error:
+    except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if trains:
+            print(f"keras-transfer: stopped, since nobody reads what it says.{goes_on}", file=sys.stderr)
+        return int(trains)
+    except Exception as error:
         if os.environ.get("KERAS_TRANSFER_DEBUG"):
             traceback.print_exc()
-        print(f"keras-transfer: {error}", file=sys.stderr)
+        print(f"keras-transfer: {told(error)}", file=sys.stderr)
         return 1
-    return 0
+
+
+def told(error):
+    """Returns what to say of an error: its own sentence where it has one."""
+    if isinstance(error, OSError) and error.errno is not None:
+        of = f" ({error.filename})" if error.filename else ""
+        if error.errno == errno.ENOSPC:
+            return f"The disk is full{of}. Make room and give the same command again; nothing that was there is lost."
+        return f"{error.strerror}: {error.filename}. Choose another place or change its permissions." if of else str(error)
+    if isinstance(error, (OSError, ValueError, TypeError, ImportError)):
+        return str(error)
+    first = (str(error).strip() or "no message").splitlines()[0][:300]
+    return f"{type(error).__name__}: {first}. Set KERAS_TRANSFER_DEBUG=1 to see where it comes from."
+
+
+@contextlib.contextmanager
+def silenced():
+    """Keeps off the terminal what TensorFlow's libraries say while they are loaded; an error brings it back."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            said.seek(0)
+            os.write(terminal, said.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def parser():
@@ -47,6 +90,7 @@ def parser():
         description="Transfer learning with Keras: photos in, trained model out.",
         epilog=EXAMPLES,
     )
+    top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name, about, examples):
@@ -55,8 +99,12 @@ def parser():
     _demo(add("demo", "train on scanned digits, from real weights, in a few minutes", "  keras-transfer demo\n"))
     backbones = add("backbones", "list the backbones", '  keras-transfer backbones "efficient*"\n')
     backbones.add_argument("pattern", nargs="?", default="*", help="names with * and ? (default: all)")
-    _train(add("train", "train on a folder of photos or a table", "".join(EXAMPLES.splitlines(True)[2:4])))
+    train = add("train", "train on a folder of photos or a table", "".join(EXAMPLES.splitlines(True)[2:4]))
+    train.usage = "%(prog)s DATA --output RUN [--images FOLDER] [--targets COLUMN:KIND ...] [options]"  # DATA comes first
+    _train(train)
     _evaluate(add("evaluate", "measure a run on further photos", "  keras-transfer evaluate runs/mine other_photos/\n"))
+    inspect = add("inspect", "say what a SavedModel holds and does, without running it", "  keras-transfer inspect model/\n")
+    inspect.add_argument("source", metavar="SOURCE", help="a folder, a .tar.gz archive, a URL or a Kaggle handle")
     _report(add("report", "write a report of a run on further photos, one HTML page",
                 "  keras-transfer report runs/mine other_photos/ --to report.html\n"))
     _predict(add("predict", "say what is in photos", "  keras-transfer predict runs/mine *.jpg --json answers.json\n"))
@@ -132,7 +180,7 @@ def _training_arguments(add):
     add("--norms", action="store_true", help="let the batch norms of that part train too (for pictures unlike photos)")
     add(
         "--learning-rate",
-        type=float,
+        type=_positive,
         default=1e-3,
         help="of the heads; a tenth of it for the backbone (default: %(default)s)",
     )
@@ -199,6 +247,16 @@ def _run_arguments(parser):
         choices=["raise", "skip"],
         help="photos that can't be read (default: %(default)s)",
     )
+
+
+def _positive(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"wanted is a number above 0, and {text!r} came")
+    return value
 
 
 def _place(text):

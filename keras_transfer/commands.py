@@ -17,6 +17,7 @@ from .blocks import backbone_of
 from .exporting.command import command as export  # noqa: F401
 from .reporting import command as reports
 from .reporting.command import command as report
+from .unfinished import unfinished
 
 HEADS = {"class": kt.heads.Classifier, "number": kt.heads.Regressor, "labels": kt.heads.MultiLabel}
 DEMO = {
@@ -66,12 +67,17 @@ def backbones(options):
 def train(options):
     """Trains, measures and writes the run folder."""
     output = running.free(options.output)
+    settings = {name: value for name, value in vars(options).items() if name not in ("command", "output")}
+    with unfinished(output, settings) as beside:
+        _train(options, output, beside)
+
+
+def _train(options, output, beside):
     targets = _targets(options)
     keras.utils.set_random_seed(options.seed)
     training, valid, labels = _read(options, targets, "train")
     model = kt.attach(_backbone(options), _heads(targets, labels, options.dropout))
     model.compile(optimizer=keras.optimizers.Adam(options.learning_rate), **kt.objectives(model))
-    beside = output.with_name(f".{output.name}.unfinished")
     history = kt.fine_tune(
         model,
         kt.data.balance(training) if options.balance else training,
@@ -120,17 +126,27 @@ def evaluate(options):
     )
     _say(table, confused, heads)
     if options.json:
-        _write(options.json, json.dumps(table, indent=1))
+        _write(options.json, _as_json(table))
 
 
 def predict(options):
     """Says what is in photos."""
+    for path in (options.csv, options.json):
+        if path and pathlib.Path(path).resolve().is_relative_to(pathlib.Path(options.run).resolve()):
+            raise ValueError(f"{path!r} lies in the run folder, whose files are not replaced. Give a file elsewhere.")
     table = kt.predict(options.run, options.files, on_error=options.on_error)
     print(table)
     if options.csv:
         _write(options.csv, table.to_csv())
     if options.json:
-        _write(options.json, json.dumps(table, indent=1, ensure_ascii=False))
+        _write(options.json, _as_json(table))
+
+
+def inspect(options):
+    """Says what a SavedModel holds and does; returns 1 if it reaches outside."""
+    found = kt.inspect(options.source)
+    print(found)
+    return 0 if found.safe else 1
 
 
 def _last(options):
@@ -154,11 +170,19 @@ def _targets(options):
             if os.path.exists(options.data)
             else f"There is no file or folder {options.data!r}."
         )
+    given = {"--split": options.split, "--images": options.images, "--column": options.column != "file"}
+    if is_folder and any(given.values()):
+        raise ValueError(f"{options.data!r} is a folder, whose folders are the classes: leave "
+                         f"{', '.join(name for name in given if given[name])} out.")
     targets = {}
     for text in options.targets:
         column, _, kind = text.rpartition(":")
         if not column:
             raise ValueError(f"--targets takes COLUMN:KIND, such as breed:class. Received: {text!r}")
+        try:
+            _check.head_name(column)
+        except ValueError as error:
+            raise ValueError(f"{error} Rename the column in {options.data!r}, which names the head.") from None
         targets[column] = _check.one_of(kind, list(HEADS), f"kind of target {column!r}:")
     return targets
 
@@ -226,7 +250,13 @@ def _say(table, confused, heads):
         print(f"\nConfusion of {name}:\n{mistakes}" if mistakes else f"\n{name}: no mistakes.")
 
 
+def _as_json(table):
+    """JSON knows no NaN: a figure without labels behind it is null."""
+    rows = [{key: None if value != value else value for key, value in row.items()} for row in table]
+    return json.dumps(rows, indent=1, ensure_ascii=False)
+
+
 def _write(path, text):
     with atomic(path) as file:
-        file.write(text.encode("utf-8"))
+        file.write(text.encode("utf-8", "surrogateescape"))  # names of files come back as they are
     print(f"Written: {path}")

@@ -157,6 +157,10 @@ def opened(run, source, *, images=None, part=None, batch_size=32, on_error="rais
 
 
 def _folder(folder, config, heads, images, part):
+    for argument, given in (("part", part), ("images", images)):
+        if given is not None:
+            raise ValueError(f"`{argument}` is for tables. All photos of the folder {str(folder)!r} are measured, those that "
+                             "the run was trained on included; the run's own test result is in its config.json.")
     if len(heads) > 1 or config["targets"]:
         raise ValueError(f"The run was trained on a table with the columns {', '.join(heads)}, and {str(folder)!r} is a "
                          "folder. Give a CSV file with these columns.")
@@ -170,7 +174,13 @@ def _table(path, config, heads, images, part):
     rows = table_columns.read(path)
     cells = {name: rows.column(name, "targets") for name in heads}
     folder = rows.folder if images is None else pathlib.Path(images)
-    files = [os.fspath(folder / str(cell)) for cell in rows.column(config["images"], "images")]
+    for cell, place in zip(rows.column(config["images"], "images"), rows.places):
+        if not isinstance(cell, str):
+            raise ValueError(f"{rows.title}, column {config['images']!r}, {place}: {cell!r} is no path of a photo.")
+    for name in (name for name, head in heads.items() if isinstance(head, Regressor)):
+        cells[name] = [None if cell is None else label_columns.number(cell, place, f"{rows.title}, column {name!r}")
+                       for cell, place in zip(cells[name], rows.places)]
+    files = [os.fspath(folder / cell) for cell in rows.column(config["images"], "images")]
     if part is not None:
         if config["split"] is None:
             raise ValueError("`part` needs a run that was trained with a split column; this one was not.")

@@ -28,11 +28,31 @@ def check_data(model, dataset, argument):
     element = dataset if isinstance(dataset, tuple) else dataset.element_spec
     if not isinstance(element, tuple) or len(element) not in (2, 3):
         raise ValueError(f"`{argument}` must give (x, y) or (x, y, sample_weight); it has no labels.")
+    _check_inputs(model, element[0], argument)
+    if _is_empty(dataset):
+        raise ValueError(f"`{argument}` is empty: there is nothing to train on.")
     outputs = _compat.output_structure(model)
     names = list(outputs) if isinstance(outputs, dict) else None
     for part, what in zip(element[1:], ("labels", "sample weights")):
         _check_names(part, names, argument, what)
     _check_values(model, dataset, element[1], names, argument)
+
+
+def _check_inputs(model, x, argument):
+    """Compares shapes without the batch; structures of several inputs are left to Keras."""
+    given = getattr(x, "shape", None)
+    if given is None or len(model.inputs) != 1 or isinstance(x, dict):
+        return
+    wanted, given = model.inputs[0].shape[1:], tuple(given)[1:]
+    if len(given) != len(wanted) or any(w is not None and g is not None and w != g for w, g in zip(wanted, given)):
+        raise ValueError(f"The model takes inputs of shape {tuple(wanted)}, but those of `{argument}` have {given}. Read "
+                         "photos with the `size` that the backbone was built for.")
+
+
+def _is_empty(dataset):
+    if isinstance(dataset, tuple):
+        return len(keras.tree.flatten(dataset[0])[0]) == 0
+    return int(dataset.cardinality()) == 0
 
 
 def info_of(dataset):
@@ -72,11 +92,30 @@ def _check_values(model, dataset, labels, names, argument):
         values = known.get(name, next(iter(known.values()), None)) if isinstance(known, dict) else known
         if values is None:
             continue
+        _check_order(dataset, head, name, argument)
         if isinstance(head, (Classifier, Ordinal)):
             _check_classes(np.asarray(values), head, name, argument)
         elif isinstance(head, MultiLabel) and np.shape(values)[-1] != head.units:
             raise ValueError(f"The labels of `{argument}` for head {name!r} have {np.shape(values)[-1]} columns, but "
                              f"the head has {head.units} labels.")
+
+
+def _check_order(dataset, head, name, argument):
+    """Class numbers mean nothing without their names: those of a set of `kt.data` must be the head's, in its order."""
+    labels = getattr(info_of(dataset), "labels", None)
+    names = labels.get(name) if isinstance(labels, dict) else labels
+    has = getattr(head, "class_names", None)
+    if isinstance(names, list) and has is None:
+        raise ValueError(f"The labels of `{argument}` for head {name!r} are classes, but the head gives numbers. Give it a "
+                         "kt.heads.Classifier.")
+    if isinstance(names, list) and list(has) != names and not _counted(has):
+        raise ValueError(f"The classes of `{argument}` for head {name!r} are {', '.join(names[:5])}, but the head has "
+                         f"{', '.join(has[:5])}, another list or order. Make the head with the labels that kt.data returned.")
+
+
+def _counted(names):
+    """Whether the names are those that a head gives itself when it's told a count."""
+    return list(names) == [str(k) for k in range(len(names))]
 
 
 def _check_classes(values, head, name, argument):

@@ -3,12 +3,14 @@ import importlib
 import os
 import pathlib
 import zipfile
+import zlib
 
 import keras
 import numpy as np
 
 import keras_transfer
 
+from . import _check
 from ._table import Table
 from .assembling import heads_of
 from .heads import MultiLabel, Regressor
@@ -44,7 +46,10 @@ def load(path, safe_mode=True):
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{str(path)!r} is no .keras file, or a damaged one. For weights alone (.weights.h5), build "
                          "the model and call `model.load_weights`.")
-    return keras.models.load_model(path, safe_mode=safe_mode)
+    try:
+        return keras.models.load_model(path, safe_mode=safe_mode)
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError) as error:
+        raise ValueError(f"{str(path)!r} is damaged ({error}). Save the model again.") from error
 
 
 def predict(model, files, *, size=None, fit=None, batch_size=32, on_error="raise"):
@@ -77,12 +82,15 @@ def predict(model, files, *, size=None, fit=None, batch_size=32, on_error="raise
         config, _ = read_run(model)
         size, fit = size or config["image_size"], fit or config["fit"]
         model = load(model)
+    if not hasattr(model, "outputs"):
+        raise TypeError(f"`model` must be what `kt.attach` returned, or a run folder. Received: {type(model).__name__}")
     heads = heads_of(model)
     size = _size(model, size)
+    fit = _check.one_of(fit or "stretch", ("stretch", "crop", "pad"), "fit")
     names = photo_files(files)
     good, _ = readable(names, names, on_error)
     names = [name for name, keep in zip(names, good) if keep]
-    photos = ordered(Samples(names, names, {"none": np.zeros(len(names))}, plain=True), size, fit or "stretch", batch_size)
+    photos = ordered(Samples(names, names, {"none": np.zeros(len(names))}, plain=True), size, fit, batch_size)
     outputs = model.predict(photos.map(lambda photo, _: photo), verbose=0)
     single = not isinstance(outputs, dict)
     rows = [{"file": name} for name in names]
@@ -112,18 +120,21 @@ def _size(model, size):
     shape = model.input_shape[1:3]
     if size is None and None in shape:
         raise ValueError("The model takes photos of any size, so it must be said: give `size` in pixels.")
-    return tuple(shape) if size is None else (size, size) if isinstance(size, int) else tuple(size)
+    size = tuple(shape) if size is None else (size, size) if isinstance(size, int) else tuple(size)
+    if any(own not in (None, side) for own, side in zip(shape, size)):
+        raise ValueError(f"The model takes photos of {shape[0]} x {shape[1]} pixels. Received: size={size!r}. Leave it out.")
+    return size
 
 
 def photo_files(files):
     """Returns the paths of all photos among `files`, a path or a list of them, folders searched."""
-    from .data.folders import EXTENSIONS
+    from .data.folders import EXTENSIONS, is_photo
 
     found = []
     for path in map(pathlib.Path, [files] if isinstance(files, (str, os.PathLike)) else files):
         if not path.exists():
             raise FileNotFoundError(f"There is no photo or folder {str(path)!r}.")
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS) if path.is_dir() else [path]
+        inside = sorted(p for p in path.rglob("*") if is_photo(p, path)) if path.is_dir() else [path]
         found += map(str, inside)
     if not found:
         raise ValueError(f"There are no photos in {files!r}; looked for {', '.join(EXTENSIONS)}.")

@@ -42,7 +42,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         epochs: the number of epochs with its last part trained; 0 leaves that phase out.
         last: what is trained then, as in `kt.unfreeze`; None: the last quarter of the layers, rounded to a block; or
             a function that sets the flags of the model: `lambda m: kt.unfreeze(m, "block11", norms=True)`.
-        directory: a folder for the checkpoint, made if needed.
+        directory: a folder for the checkpoint, made if needed. A checkpoint of other epochs, seed, data or network is
+            refused; the settings of the optimizer are not compared.
         seed: a whole number for `keras.utils.set_random_seed`; None: drawn anew, or 0 if deterministic.
         deterministic: whether TensorFlow is told to give the same bits each time, for the rest of the process.
         callbacks: further Keras callbacks, begun and ended once in each phase. With a `LearningRateScheduler` or
@@ -69,7 +70,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         tf.config.experimental.enable_op_determinism()
     drawn = int(np.random.SeedSequence().generate_state(1)[0] >> 1) if seed is None else _check.whole(seed, "seed")
     keras.utils.set_random_seed(drawn % 2**32)
-    state = RunState({"head_epochs": head_epochs, "epochs": epochs, "last": "a function" if callable(last) else last, "seed": seed,
+    state = RunState({"head_epochs": head_epochs, "epochs": epochs, "seed": seed,
+                      "last": "a function" if callable(last) else last,
                       "weights": len(model.weights), "parameters": model.count_params(),
                       "data": getattr(info_of(train), "fingerprint", None)}, drawn)
     saved = None if directory is None else state.load(directory)
@@ -93,6 +95,8 @@ def _plan(model, head_epochs, epochs, last):
     if _compat.graph(backbone) is not None and not callable(last):
         last = last_quarter(backbone) if last is None else last
         blocks.position(backbone, last, "last")
+    elif callable(last) and epochs:
+        last(model)  # what it refuses is refused now; the phases set the flags anew
     tune = last if callable(last) else lambda m: unfreeze(m, last)
     return [phase for phase in [("head", head_epochs, freeze), ("tune", epochs, tune)] if phase[1]]
 
@@ -191,6 +195,9 @@ class _Keeper(keras.callbacks.Callback):
             variable.assign(np.array([first, 0], variable.dtype))
 
     def on_epoch_end(self, epoch, logs=None):
+        if math.isnan((logs or {}).get("loss", 0.0)):
+            raise ValueError(f"The loss is NaN after epoch {epoch + 1}, and nothing can be learnt from there. The learning "
+                             "rate may be too high (kt.find_learning_rate suggests one), or the data hold NaN.")
         state, loss = self.state, (logs or {}).get("val_loss")
         rate = float(keras.ops.convert_to_numpy(_compat.inner(self.model.optimizer).learning_rate))
         state.log(**{k: float(v) for k, v in logs.items()} | {"learning_rate": rate, "phase": self.name})
@@ -209,6 +216,9 @@ class _Keeper(keras.callbacks.Callback):
 
 
 def _restore(variables, values):
+    if [tuple(v.shape) for v in variables] != [value.shape for value in values]:
+        raise ValueError("The checkpoint is of another run: what trained in it was another part of the network. Give the "
+                         "same settings to go on with it, or another `directory` to start anew.")
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 

@@ -8,6 +8,7 @@ import platform
 import shutil
 import tempfile
 
+NEEDED = ("image_size", "fit", "targets", "images", "split")  # of config.json, to read further photos
 PACKAGES = ("keras-transfer", "tensorflow", "keras", "numpy")
 
 
@@ -48,13 +49,19 @@ def read_run(path):
 
     Raises:
         FileNotFoundError: `path` is no run folder.
+        ValueError: a file of it is damaged.
     """
     path = pathlib.Path(path)
     for name in ("config.json", "labels.json", "model.keras"):
         if not (path / name).is_file():
             raise FileNotFoundError(f"{str(path)!r} is no run folder: it has no {name}. Give a folder that "
                                     "`keras-transfer train` has written.")
-    return tuple(json.loads((path / name).read_text(encoding="utf-8")) for name in ("config.json", "labels.json"))
+    config, labels = (_read_json(path / name) for name in ("config.json", "labels.json"))
+    missing = [name for name in NEEDED if not isinstance(config, dict) or name not in config]
+    if missing:
+        raise ValueError(f"{str(path / 'config.json')!r} is damaged: it doesn't say {', '.join(missing)}. Train again, or "
+                         "load model.keras itself.")
+    return config, labels
 
 
 def free(path):
@@ -68,6 +75,13 @@ def free(path):
 def versions():
     """Returns the versions of Python and of the packages that a result depends on."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+def _read_json(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is damaged ({error}). Train again, or load model.keras itself.") from error
 
 
 def _write_json(path, value):

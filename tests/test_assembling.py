@@ -2,6 +2,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_transfer as kt
 from keras_transfer.assembling import heads_of
@@ -142,3 +143,25 @@ def test_bad_backbones():
 def test_objectives_need_heads_of_ours(small_backbone):
     with pytest.raises(ValueError, match="doesn't come from a head of kt.heads"):
         kt.objectives(small_backbone())
+
+
+@pytest.mark.parametrize("name, plain", [("my breed", "my_breed"), ("größe (cm)", "gr_e_cm"), ("犬", "target"),
+                                         ("a/b", "a_b")])
+def test_names_that_tensorflow_does_not_take(small_backbone, name, plain):
+    with pytest.raises(ValueError, match=f"A head can't be named .*Call it '{plain}', for instance"):
+        kt.attach(small_backbone(), {name: kt.heads.Classifier(3)})
+    with tf.Graph().as_default(), pytest.raises(ValueError):  # the control: it's TensorFlow that doesn't
+        tf.name_scope(name + "_loss" if "/" not in name else f"({name})").__enter__()
+
+
+def test_names_that_it_does_take(small_backbone):
+    x, y = colour_task(8)
+    model = kt.attach(small_backbone(), {"a-b.c_2": kt.heads.Classifier(3), "Gr2": kt.heads.Regressor()})
+    model.compile(optimizer="adam", **kt.objectives(model))
+    assert "a-b.c_2_accuracy" in model.fit(x, {"a-b.c_2": y, "Gr2": x.mean((1, 2, 3))}, verbose=0).history
+
+
+def test_a_model_without_our_heads_is_refused():
+    plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match="Sequential .* has no heads of kt.heads"):
+        heads_of(plain)

@@ -152,9 +152,10 @@ def test_bad_photos_are_refused_or_left_out(photo_folder, run, tmp_path, capsys)
     good = str(photo_folder / "red" / "00.png")
     assert cli.main(["predict", str(run), good, str(bad)]) == 1
     assert "bad.jpg" in capsys.readouterr().err
-    with pytest.warns(UserWarning, match="bad.jpg"):
-        assert cli.main(["predict", str(run), good, str(bad), "--on-error", "skip"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert cli.main(["predict", str(run), good, str(bad), "--on-error", "skip"]) == 0
+    seen = capsys.readouterr()
+    assert len(seen.out.splitlines()) == 2
+    assert seen.err.startswith("keras-transfer: 1 of 2 photos can't be read and are left out:") and "bad.jpg" in seen.err
 
 
 def test_a_full_disk_leaves_no_run_and_says_so(photo_folder, tmp_path):
@@ -175,9 +176,10 @@ def test_stopped_with_control_c_it_says_how_to_go_on(monkeypatch, capsys):
     def stop(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "backbones", stop)
-    assert cli.main(["backbones"]) == 130
-    assert "The same command goes on from the last whole epoch" in capsys.readouterr().err
+    for name, arguments, goes_on in (("backbones", [], False), ("train", ["x", "--output", "y"], True)):
+        monkeypatch.setattr(commands, name, stop)
+        assert cli.main([name, *arguments]) == 130
+        assert ("The same command goes on from the last whole epoch" in capsys.readouterr().err) == goes_on
 
 
 def test_a_killed_training_goes_on(photo_folder, tmp_path):
@@ -198,3 +200,68 @@ def test_a_killed_training_goes_on(photo_folder, tmp_path):
 
 def test_places():
     assert [cli._place(text) for text in ("30", "0.25", "block7a")] == [30, 0.25, "block7a"]
+
+
+@pytest.mark.parametrize("column", ["my colour", "größe (cm)"])
+def test_a_column_that_can_not_name_a_head(table, tmp_path, capsys, column):
+    assert cli.main(["train", str(table), "--targets", f"{column}:class", "--output", str(tmp_path / "run")]) == 1
+    assert f"A head can't be named {column!r}" in (said := capsys.readouterr().err) and "Rename the column in" in said
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["--part", "test"], "`part` is for tables"), (["--images", "x"], "`images` is for tables")])
+def test_a_folder_has_no_parts(run, photo_folder, capsys, arguments, said):
+    assert cli.main(["evaluate", str(run), str(photo_folder), *arguments]) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["--split", "x"], "leave --split out"), (["--images", "x", "--column", "y"], "leave --images, --column out"),
+    (["--norms", "--last", "nolayer"], "'nolayer'")])
+def test_what_does_not_fit_is_said_before_training(photo_folder, tmp_path, capsys, arguments, said):
+    assert cli.main(["train", str(photo_folder), "--output", str(tmp_path / "run"), *SMALL, *arguments]) == 1
+    seen = capsys.readouterr()
+    assert said in seen.err and "Epoch" not in seen.out and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("rate", ["nan", "-1", "0", "fast"])
+def test_rates_are_above_0(rate, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", "x", "--output", "y", "--learning-rate", rate])
+    assert ended.value.code == 2 and f"wanted is a number above 0, and '{rate}' came" in capsys.readouterr().err
+
+
+def test_errors_are_one_sentence(capsys, monkeypatch):
+    from keras_transfer import commands
+
+    for error, said in ((KeyError("x"), "KeyError: 'x'. Set KERAS_TRANSFER_DEBUG=1"),
+                        (OSError(28, "No space left on device", "/disk/x"), "The disk is full (/disk/x). Make room"),
+                        (PermissionError(13, "Permission denied", "/x"), "Permission denied: /x. Choose another place")):
+        def fail(options, error=error):
+            raise error
+        monkeypatch.setattr(commands, "backbones", fail)
+        assert cli.main(["backbones"]) == 1
+        assert capsys.readouterr().err.startswith(f"keras-transfer: {said}")
+        monkeypatch.undo()
+
+
+def test_a_run_is_not_overwritten_by_answers(run, photo_folder, capsys):
+    labels = (run / "labels.json").read_bytes()
+    photo = next(photo_folder.rglob("*.png"))
+    assert cli.main(["predict", str(run), str(photo), "--json", str(run / "labels.json")]) == 1
+    assert "lies in the run folder" in capsys.readouterr().err and (run / "labels.json").read_bytes() == labels
+
+
+def test_training_whose_reader_has_gone_ends_with_an_error(photo_folder, tmp_path):
+    command = [sys.executable, "-m", "keras_transfer.cli", "train", str(photo_folder), "--output", str(tmp_path / "run"),
+               *SMALL]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 1 and "nobody reads what it says" in said and "Traceback" not in said
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out == f"keras-transfer {kt.__version__}\n"

@@ -133,3 +133,4 @@ def test_alias_is_the_variable_itself():
     assert [w.name for w in layer.trainable_weights] == ["mine"]
     assert _compat.alias(layer, tf.Variable([1]), "other", trainable=False).name == "other"
     assert len(layer.trainable_weights) == 1 and len(layer.non_trainable_weights) == 1
+

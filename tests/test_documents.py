@@ -3,6 +3,7 @@ import pathlib
 import re
 import runpy
 import sys
+import tarfile
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import keras_transfer as kt
+import saved_models
 from support import colour_task
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -31,6 +33,9 @@ def place(tmp_path_factory):
     (place / "labels.csv").write_text("\n".join(rows) + "\n")
     for name in ("tom.jpg", "rex.jpg"):
         (place / name).write_bytes((place / "photos" / "00.jpg").read_bytes())
+    (place / "downloads").mkdir()
+    with tarfile.open(place / "downloads" / "spotter.tar.gz", "w:gz") as archive:
+        archive.add(saved_models.plain(place / "spotter"), ".")
     return place
 
 
@@ -43,7 +48,7 @@ def small(monkeypatch, place):
         return lambda *args, **options: function(*args, **{**options, **changes})
 
     real = kt.backbone
-    monkeypatch.setattr(kt, "backbone", lambda source, **options: real(
+    monkeypatch.setattr(kt, "backbone", lambda source, **options: real(source) if source.startswith("hub:") else real(
         source, **{**options, "input_shape": (32, 32, 3), "weights": "pretrained" if source == "EfficientNetLite0" else None}))
     monkeypatch.setattr(kt.data, "photos", shrunk(kt.data.photos, size=32))
     monkeypatch.setattr(kt.data, "table", shrunk(kt.data.table, size=32))
@@ -54,11 +59,15 @@ def small(monkeypatch, place):
 
 def test_the_code_of_the_readme_runs(small, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
-    names = {}
+    names, outputs = {}, []
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
-    assert len(blocks) == 4 and set(names["model"].output_names) == {"breed", "species", "age"}
-    assert "tom.jpg" in capsys.readouterr().out
+        outputs.append(sorted(names["model"].output_names))
+    assert len(blocks) >= 4 and ["age", "breed", "species"] in outputs and outputs[-1] == ["classifier"]
+    said = capsys.readouterr().out
+    assert set(tf.saved_model.load("served/pets/1").signatures) == {"serving_default", "pixels", "pixels_uint8", "features"}
+    assert "signature 'serving_default'" in said and len(names["model"].trainable_variables) == 4
+    assert "tom.jpg" in said and pathlib.Path("report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
 def test_the_readme_has_its_two_commands_each_on_its_line():

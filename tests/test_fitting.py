@@ -69,3 +69,22 @@ def test_classes_of_a_set_of_kt_data_are_known_without_a_pass(photo_folder, smal
     check_data(kt.attach(small_backbone(), kt.heads.Classifier(labels)), train, "train")
     with pytest.raises(ValueError, match="run from 0 to 2, but the head has the classes 0 to 1"):
         check_data(kt.attach(small_backbone(), kt.heads.Classifier(2)), train, "train")
+
+
+def test_inputs_of_another_shape_and_empty_data(model):
+    with pytest.raises(ValueError, match=r"takes inputs of shape \(16, 16, 3\), but those of `train` have \(8, 8, 3\)"):
+        check_data(model, (np.zeros((4, 8, 8, 3)), GOOD), "train")
+    with pytest.raises(ValueError, match="`train` is empty"):
+        check_data(model, (X[:0], {name: y[:0] for name, y in GOOD.items()}), "train")
+    with pytest.raises(ValueError, match="`train` is empty"):
+        check_data(model, tf.data.Dataset.from_tensor_slices((X, GOOD)).batch(2).take(0), "train")
+
+
+def test_class_names_in_another_order(small_backbone, photo_folder):
+    train, _, labels = kt.data.photos(photo_folder, size=16, batch_size=8)
+    for classes in (labels, 3):
+        check_data(kt.attach(small_backbone(), kt.heads.Classifier(classes)), train, "train")
+    with pytest.raises(ValueError, match="are blue, green, red, but the head has red, green, blue, another list or order"):
+        check_data(kt.attach(small_backbone(), kt.heads.Classifier(labels[::-1])), train, "train")
+    with pytest.raises(ValueError, match="are classes, but the head gives numbers"):
+        check_data(kt.attach(small_backbone(), kt.heads.Regressor()), train, "train")

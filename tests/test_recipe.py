@@ -154,6 +154,20 @@ def test_a_function_may_set_what_trains(model, photo_folder):
     assert np.array_equal(model.get_layer("backbone").get_layer("block_2_bn").moving_mean.numpy(), before[1])
 
 
+def test_what_a_function_refuses_is_refused_before_training(model):
+    x, y = np.ones((4, 16, 16, 3), "float32"), np.zeros(4, "int32")
+    before = [w.numpy() for w in model.weights]
+    with pytest.raises(ValueError, match="nolayer"):
+        kt.fine_tune(model, (x, y), head_epochs=1, epochs=1, last=lambda m: kt.unfreeze(m, "nolayer"), verbose=0)
+    assert all(np.array_equal(a, w.numpy()) for a, w in zip(before, model.weights))
+
+
+def test_a_loss_that_is_nan_ends_the_run(model):
+    x, y = np.full((4, 16, 16, 3), np.nan, "float32"), np.zeros(4, "int32")
+    with pytest.raises(ValueError, match="The loss is NaN after epoch 1.*find_learning_rate"):
+        kt.fine_tune(model, (x, y), head_epochs=2, epochs=0, verbose=0)
+
+
 def test_last_quarter_is_rounded_to_a_block(small_backbone):
     assert last_quarter(small_backbone()) == "block_3"
     mobile = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(32, 32, 3))

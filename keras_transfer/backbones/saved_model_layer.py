@@ -117,8 +117,8 @@ class SavedModelLayer(keras.layers.Layer):
         )
 
     def _track(self):
-        everything = _unique(getattr(self._loaded, "variables", None) or [])
-        trainable = _unique(getattr(self._loaded, "trainable_variables", None) or [])
+        everything = _listed(self._loaded, "variables")
+        trainable = _listed(self._loaded, "trainable_variables")
         if not everything:  # a plain module, or a file with signatures only: what the functions use
             used = [f for f in (self._infer, self._train) if f is not None]
             everything = _unique(v for f in used for trace in _traces(f) for v in trace.graph.variables)
@@ -233,6 +233,12 @@ def _was_traced_for_training(function):
 
 def _unique(variables):
     return list({id(v): v for v in variables}.values())
+
+
+def _listed(loaded, name):
+    """The variables that a loaded object lists under a name; a damaged file may have anything there."""
+    listed = getattr(loaded, name, None)
+    return _unique(v for v in listed if isinstance(v, tf.Variable)) if isinstance(listed, (list, tuple)) else []
 
 
 def _cast(inputs, specs):

@@ -76,6 +76,8 @@ def listed(folder):
     folders = sorted(one.name for one in folder.iterdir() if one.is_dir() and not _ignored(one.name))
     _check_layout(folder, folders)
     found = {name: _photos_in(folder, name) for name in folders}
+    for path in (path for paths in found.values() for path in paths):
+        _check.utf8(path)
     return [path for name in folders for path in found[name]], [name for name in folders for _ in found[name]]
 
 
@@ -89,6 +91,12 @@ def _near(folder):
 
 def _ignored(name):
     return name.startswith(".") or name in ("__MACOSX", "__pycache__")
+
+
+def is_photo(path, folder):
+    """Whether a path within a folder is a file with the name of a photo; hidden ones are not."""
+    hidden = any(_ignored(part) for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in EXTENSIONS and not hidden and path.is_file()
 
 
 def _subfolders(folder):

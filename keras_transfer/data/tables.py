@@ -2,6 +2,7 @@
 import dataclasses
 import os
 import pathlib
+import warnings
 
 import numpy as np
 
@@ -63,6 +64,9 @@ def table(source, *, targets, images="file", folder=None, split=None, **reading)
     parts = _parts(columns, names, targets, split, reading)
     encoded = {name: encode(columns, name, kind, parts == "train") for name, kind in targets.items()}
     labels = {name: label for name, (_, label) in encoded.items()}
+    for name, kind in targets.items():
+        if kind == "class" and reading.part == "train":
+            _check_taught(columns, name, *encoded[name], parts)
     samples = Samples(files, names, {name: array for name, (array, _) in encoded.items()}, plain=len(targets) == 1)
     return reading.deliver(samples, parts, next(iter(labels.values())) if samples.plain else labels, skipped)
 
@@ -90,7 +94,7 @@ def _files(columns, images, folder, on_error):
     for cell, place in zip(cells, columns.places):
         if not isinstance(cell, (str, os.PathLike)):
             raise ValueError(f"{columns.title}, column {images!r}, {place}: {cell!r} is no path of a photo.")
-    files = [os.fspath(folder / cell) for cell in cells]
+    files = [os.fspath(folder / _check.utf8(cell)) for cell in cells]
     missing = [name for name, file in zip(cells, files) if not os.path.exists(file)]
     if missing and on_error == "raise" or len(missing) == len(files):
         more = f", ... and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
@@ -108,6 +112,14 @@ def _kept(columns, names, files, good):
 
     cells = {name: kept(values) for name, values in columns.cells.items()}
     return dataclasses.replace(columns, cells=cells, places=kept(columns.places)), kept(names), kept(files)
+
+
+def _check_taught(columns, name, numbers, classes, parts):
+    """Warns of a class that is only held out: it can't be learnt, and counts as a mistake for ever."""
+    lost = [label for k, label in enumerate(classes) if k not in numbers[parts == "train"]]
+    if lost:
+        warnings.warn(f"{columns.title}, column {name!r}: no training row has the class {lost[0]!r}, so it can't be learnt; "
+                      f"give it more rows, leave its rows out, or hold out less. Such classes: {len(lost)}.", stacklevel=4)
 
 
 def _parts(columns, names, targets, split, reading):
@@ -138,6 +150,7 @@ def _named(columns, split):
 
 def _divided(names, strata, validation, test, seed):
     parts = stratified(names, strata, validation, test, seed)
-    if (validation and "valid" not in parts) or (test and "test" not in parts):  # classes too small to be divided
-        parts = stratified(names, [None] * len(names), validation, test, seed)
+    if (validation and "valid" not in parts) or (test and "test" not in parts):
+        raise ValueError(f"No class has photos enough to train on some and hold some out: {len(names)} photos of "
+                         f"{len(set(strata))} classes. Add photos, or pass validation=0 and test=0.")
     return parts

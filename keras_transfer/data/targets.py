@@ -47,7 +47,7 @@ def _names(values, where):
         raise ValueError(f"{where}: holds {' and '.join(sorted(sorts))}, and so 1 and \"1\" would be one class or two; "
                          "make all cells text, for instance with frame[column].astype(str).")
     if sorts == {"numbers"}:
-        odd = [value for value in values if value != int(value)]
+        odd = [value for value in values if math.isinf(value) or value != int(value)]
         if odd:
             raise ValueError(f"{where}: the class {odd[0]!r} is a fraction; is it a \"number\" target?")
         return [str(int(value)) for value in values]
@@ -55,7 +55,7 @@ def _names(values, where):
 
 
 def _numbers(cells, places, where, train):
-    values = np.array([math.nan if cell is None else _number(cell, place, where) for cell, place in zip(cells, places)])
+    values = np.array([math.nan if cell is None else number(cell, place, where) for cell, place in zip(cells, places)])
     seen = values[train & ~np.isnan(values)]
     if not len(seen):
         raise ValueError(f"{where}: no train row has a number.")
@@ -66,12 +66,13 @@ def _numbers(cells, places, where, train):
     return values.astype("float32"), {"mean": mean, "std": std}
 
 
-def _number(cell, place, where):
+def number(cell, place, where):
+    """Returns the finite number in a cell, or refuses it."""
     try:
         value = float(cell)
     except (TypeError, ValueError):
         value = math.inf
-    if math.isinf(value):
+    if abs(value) > np.finfo("float32").max:
         raise ValueError(f"{where}, {place}: {cell!r} is not a finite number; leave the cell empty if it is unknown.")
     return value
 

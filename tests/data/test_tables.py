@@ -60,10 +60,12 @@ def test_the_split_is_stratified_by_the_first_class_target(rows, pets):
     assert len({file for one in (train, valid, test) for file in info(one).files}) == 30
 
 
-def test_classes_too_small_to_be_divided_are_split_at_random(rows, pets):
+def test_classes_of_one_photo_each_can_not_be_divided(rows, pets):
     unique = [{**row, "kind": str(k)} for k, row in enumerate(rows)]
-    train, valid, _ = table(unique, targets={"kind": "class"}, folder=pets, size=4)
-    assert (len(info(train).files), len(info(valid).files)) == (24, 6)
+    with pytest.raises(ValueError, match="No class has photos enough to train on .*: 30 photos of 30 classes"):
+        table(unique, targets={"kind": "class"}, folder=pets, size=4)
+    train, valid, _ = table(unique, targets={"kind": "class"}, folder=pets, size=4, validation=0)
+    assert valid is None and len(info(train).files) == 30
 
 
 def test_rows_of_one_photo_stay_together(rows, pets):
@@ -97,7 +99,8 @@ def test_numbers_are_described_over_the_train_rows_and_names_over_all(rows, pets
     table_of = [{"file": row["file"], "age": k, "kind": "rare" if k == 1 else row["file"][:3],
                  "part": "test" if k % 2 else "train"} for k, row in enumerate(rows)]
     options = {"targets": {"age": "number", "kind": "class"}, "split": "part", "folder": pets, "size": 4}
-    _, _, labels = table(table_of, **options)
+    with pytest.warns(UserWarning, match="column 'kind': no training row has the class 'rare', so it can't be learnt"):
+        _, _, labels = table(table_of, **options)
     assert labels["age"]["mean"] == np.mean(range(0, 30, 2)) and labels["kind"] == ["cat", "dog", "rare"]
     assert table(table_of, **options, part="test")[1] == labels
 

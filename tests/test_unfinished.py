@@ -1,0 +1,31 @@
+"""A run in progress: goes on with the same settings only, and leaves nothing where nothing was trained."""
+import pytest
+
+from keras_transfer.checkpointing import FILE
+from keras_transfer.unfinished import SETTINGS, unfinished
+
+
+def test_nothing_is_left_of_a_run_that_trained_nothing(tmp_path):
+    with pytest.raises(RuntimeError), unfinished(tmp_path / "run", {"rate": 1.0}) as folder:
+        assert folder.is_dir() and folder.parent == tmp_path
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_goes_on_with_the_same_settings_only(tmp_path):
+    with pytest.raises(KeyboardInterrupt), unfinished(tmp_path / "run", {"rate": 1.0, "sizes": (1, 2)}) as folder:
+        (folder / FILE).write_bytes(b"weights")
+        raise KeyboardInterrupt
+    with unfinished(tmp_path / "run", {"rate": 1.0, "sizes": (1, 2)}) as again:
+        assert again == folder and (again / FILE).read_bytes() == b"weights"
+    with pytest.raises(ValueError, match="is of another run: rate was 1.0 and is 0.5. Give the same settings"):
+        with unfinished(tmp_path / "run", {"rate": 0.5, "sizes": (1, 2)}):
+            pass
+    assert (folder / FILE).read_bytes() == b"weights" and "1.0" in (folder / SETTINGS).read_text()
+
+
+def test_other_settings_may_begin_where_nothing_was_trained(tmp_path):
+    with unfinished(tmp_path / "run", {"rate": 1.0}):
+        pass
+    with unfinished(tmp_path / "run", {"rate": 2.0}) as folder:
+        assert "2.0" in (folder / SETTINGS).read_text()
