@@ -11,7 +11,7 @@ from ..data.decoding import decode
 from ..data.scanning import readable
 from ..loading import photo_files
 
-MOST = 200  # rows of calibration data; more doesn't change the ranges
+MOST = 128  # rows of calibration data; more hardly changes the ranges
 SECOND = 16_000  # the length of a made-up sound where any will do, a second at 16 kHz
 WORDS = ["one photo of a cat", "", "Zwei Straßen, 3 €!", "good good good"]
 
@@ -41,7 +41,7 @@ def samples(subject, calibration=None):
     Args:
         subject: what is exported.
         calibration: None for made-up inputs; for photos a folder, a photo, or a list of both; or, for any kind, an
-            array, a dict of arrays, or a `tf.data.Dataset` of batches (with or without labels). Up to 200 rows are
+            array, a dict of arrays, or a `tf.data.Dataset` of batches (with or without labels). Up to 128 rows are
             taken: of files evenly spaced ones, of anything else the first.
 
     Raises:

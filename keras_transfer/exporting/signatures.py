@@ -30,9 +30,10 @@ class Signature:
 
 def build(subject, top_k=None, on_error="row"):
     """Returns `{name: Signature}` for a `Subject`; the first is `serving_default`."""
-    forward = {"answers": _answering(subject, top_k)}
+    run = _forward(subject)
+    forward = {"answers": _answering(subject, run, top_k)}
     if subject.features is not None:
-        forward["features"] = _embedding(subject)
+        forward["features"] = lambda named: {"features": tf.cast(run(named)[1], tf.float32)}
     if subject.kind == "photos":
         return _of_photos(subject, forward, on_error)
     names = {"answers": "serving_default", "features": "features"}
@@ -70,19 +71,27 @@ def _of_photos(subject, forward, on_error):
     return built
 
 
-def _answering(subject, top_k):
+def _forward(subject):
+    """A function from named inputs to the outputs by head and the features, traced once for all signatures."""
+    model, joint = subject.model, subject.features
+    if joint is not None:
+        model = keras.Model(_compat.input_structure(model), [_compat.output_structure(_compat.graph(model)), joint])
+
+    def run(named):
+        said = model(subject.structured(named), training=False)
+        outputs, features = (said, None) if joint is None else said
+        return subject.named(outputs), features
+
+    return tf.function(run, autograph=False)
+
+
+def _answering(subject, forward, top_k):
     def said(named):
-        outputs, found = subject.named(subject.model(subject.structured(named), training=False)), {}
+        outputs, found = forward(named)[0], {}
         for name, head in subject.heads.items():
             found |= answers(name, head, subject.classes.get(name), outputs[name], top_k)
         return found
-    return tf.function(said, autograph=False)
-
-
-def _embedding(subject):
-    model = keras.Model(_compat.input_structure(subject.model), subject.features)
-    return tf.function(lambda named: {"features": tf.cast(model(subject.structured(named), training=False), tf.float32)},
-                       autograph=False)
+    return said
 
 
 def _spec(name, tensor, flat):

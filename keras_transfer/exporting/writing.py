@@ -54,7 +54,7 @@ def export(model, path, *, labels=None, formats=("saved_model",), top_k=None, ca
         formats: of "saved_model", "tflite", "tflite_int8", "onnx" and "openvino".
         top_k: how many of the likeliest classes to name.
         calibration: photos to quantize and to compare on: a folder, a list of files, an array, a dict of arrays or a
-            dataset; up to 200 are used. None: a few made-up inputs; "tflite_int8" needs real ones.
+            dataset; up to 128 are used. None: a few made-up inputs; "tflite_int8" needs real ones.
         on_error: "row" answers a photo that can't be decoded with an empty label, zeros and False under
             `image/readable`, and the others of its batch as ever; "request" fails the request.
         config: a dict for config.json; `image_size` (pixels, or height and width) and `fit` in it say how photos are

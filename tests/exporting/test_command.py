@@ -19,6 +19,7 @@ def run(network, tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_it_says_what_was_written_and_how_to_serve_it(run, tmp_path, capsys):
     assert cli.main(["export", str(run), "--to", str(tmp_path / "served"), "--top-k", "2"]) == 0
     said = capsys.readouterr().out

@@ -69,6 +69,13 @@ def test_the_samples_go_in_batches(dense, monkeypatch):
     assert [len(part["values"]) for part in parts] == [3, 3, 1]
 
 
+def test_thinned_rows_are_evenly_spaced(dense, monkeypatch):
+    monkeypatch.setattr(converting, "COMPARED", 3)
+    thinned = converting._thinned(samples(dense, np.arange(28.0).reshape(7, 4)))
+    assert thinned.inputs["values"][:, 0].tolist() == [0.0, 12.0, 24.0]
+    assert converting._thinned(thinned).count == 3
+
+
 def test_agreement_by_hand():
     assert converting._agreement(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([[0.6, 0.4], [0.7, 0.3]])) == 0.5
 

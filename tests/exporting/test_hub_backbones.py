@@ -46,7 +46,9 @@ def test_a_table_of_words_from_its_assets_is_carried_along(tmp_path):
     assert np.allclose(json.loads(done.stdout)["classifier/probabilities"], said["classifier/probabilities"], atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [saved_models.reusable, saved_models.keras_export, saved_models.signature_only])
+@pytest.mark.parametrize("make", [
+    saved_models.reusable, pytest.param(saved_models.keras_export, marks=pytest.mark.slow),
+    pytest.param(saved_models.signature_only, marks=pytest.mark.slow)])
 def test_numbers_through_a_saved_model(make, tmp_path):
     x = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
     model = trained(make(tmp_path / "source"), x)
