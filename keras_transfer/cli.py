@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   keras-transfer report runs/mine other_photos/ --to report.html
   keras-transfer predict runs/mine tom.jpg rex.jpg --csv answers.csv
   keras-transfer export runs/mine --to served/mine
+  keras-transfer serve runs/mine
   keras-transfer backbones "mobile*"
 """
 
@@ -109,6 +110,7 @@ def parser():
                 "  keras-transfer report runs/mine other_photos/ --to report.html\n"))
     _predict(add("predict", "say what is in photos", "  keras-transfer predict runs/mine *.jpg --json answers.json\n"))
     _export(add("export", "write a run for TF Serving and other runtimes", "  keras-transfer export runs/mine --to served/mine\n"))
+    _serve(add("serve", "try a run or an export out, in a browser and over HTTP", "  keras-transfer serve runs/mine\n"))
     return top
 
 
@@ -237,6 +239,13 @@ def _export(parser):
         choices=["row", "request"],
         help="a photo that can't be read: its row is empty, or its request fails (default: %(default)s)",
     )
+
+
+def _serve(parser):
+    parser.add_argument("run", metavar="RUN", help="a run folder, or what `keras-transfer export` has written")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: %(default)s, this machine)")
+    parser.add_argument("--port", type=int, default=8501, help="0 takes any that is free (default: %(default)s)")
+    parser.add_argument("--name", help="the model's name in the paths (default: that of the folder)")
 
 
 def _run_arguments(parser):

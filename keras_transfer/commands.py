@@ -17,6 +17,7 @@ from .blocks import backbone_of
 from .exporting.command import command as export  # noqa: F401
 from .reporting import command as reports
 from .reporting.command import command as report
+from .serving.command import serve  # noqa: F401
 from .unfinished import unfinished
 
 HEADS = {"class": kt.heads.Classifier, "number": kt.heads.Regressor, "labels": kt.heads.MultiLabel}

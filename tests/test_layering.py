@@ -13,12 +13,13 @@ LAYERS = [["_check", "_table", "_compat", "_files"],
           ["heads", "saved_model", "backbones", "data", "rates", "store"],
           ["assembling", "freezing"],
           ["fitting", "summarizing", "rate_finding", "checkpointing", "running", "inspecting"],
-          ["recipe", "loading", "unfinished"], ["evaluating", "exporting"], ["reporting"], ["commands", "cli"]]
+          ["recipe", "loading", "unfinished"], ["evaluating", "exporting"], ["reporting", "serving"],
+          ["commands", "cli"]]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 # Folders of parts that know nothing of each other. `store` reads the sets of `data`, heads carry masked losses.
 APART = {"heads", "backbones", "data"}
 OPTIONAL = {"pandas", "PIL", "sklearn", "matplotlib", "jinja2", "tensorflow_serving", "ai_edge_litert", "onnx", "tf2onnx",
-            "onnxruntime", "openvino", "tensorflow_hub", "tf_keras"}
+            "onnxruntime", "openvino", "starlette", "uvicorn", "selenium", "tensorflow_hub", "tf_keras"}
 MODULES = [p for p in sorted(ROOT.rglob("*.py")) if p != ROOT / "__init__.py"]
 
 

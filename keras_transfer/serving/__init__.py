@@ -1,0 +1,1 @@
+"""A local server for trying a model out, which speaks TF Serving's REST language."""

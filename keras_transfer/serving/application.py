@@ -1,0 +1,116 @@
+"""The web application: TF Serving's paths, and a page for people."""
+import asyncio
+import importlib.resources
+import json
+
+from .. import _check
+
+LARGEST = 32 << 20  # bytes of a request
+PATIENCE = 30.0  # seconds for an answer
+_SAFE = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+_PAGE = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript"), "/page.css": ("page.css", "text/css")}
+
+
+class Refused(Exception):
+    """A request that gets an error: its status and what to say."""
+
+    def __init__(self, status, text):
+        super().__init__(text)
+        self.status = status
+
+
+def application(served, name, labels=None, *, hosts=("*",), largest=LARGEST, patience=PATIENCE):
+    """Returns an ASGI application for one model.
+
+    It answers `POST /v1/models/NAME:predict` and `GET /v1/models/NAME` as TF Serving does, with and without
+    `/versions/N`, and shows a page at `/`. Errors are JSON, `{"error": "..."}`.
+
+    Args:
+        served: an `answering.Served`.
+        name: the model's name in the paths.
+        labels: `{head: class names}` for the page.
+        hosts: the names that browsers may call it by; for a loopback address they should be named, so that no foreign
+            page reaches it under a name of its own.
+        largest: bytes of the largest request.
+        patience: seconds after which a request is given up.
+
+    Returns:
+        A Starlette application.
+    """
+    _check.extra("starlette", "serve")
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.responses import JSONResponse, Response
+    from starlette.routing import Route
+
+    def find(request):
+        if request.path_params["name"] != name or request.path_params.get("version", served.version) != served.version:
+            raise Refused(404, f"There is no model {request.url.path!r}. There is: /v1/models/{name}, version {served.version}.")
+
+    async def status(request):
+        find(request)
+        fine = {"error_code": "OK", "error_message": ""}
+        return JSONResponse({"model_version_status": [{"version": served.version, "state": "AVAILABLE", "status": fine}]})
+
+    async def predict(request):
+        find(request)
+        asked = _parsed(await _body(request, largest))
+        try:
+            said = await asyncio.wait_for(asyncio.to_thread(served.answer, asked), patience)
+        except TimeoutError:
+            raise Refused(504, f"The answer took more than {patience:g} seconds.") from None
+        except ValueError as error:
+            raise Refused(400, str(error)) from error
+        return JSONResponse(said)
+
+    async def about(request):
+        return JSONResponse({"name": name, "labels": labels or {}, "inputs": sorted(served.signatures["serving_default"][0])})
+
+    async def page(request):
+        file, kind = _PAGE[request.url.path]
+        text = (importlib.resources.files(__package__) / "page" / file).read_text(encoding="utf-8")
+        return Response(text, media_type=kind, headers=_SAFE)
+
+    async def refused(request, error):
+        return JSONResponse({"error": str(error)}, error.status)
+
+    async def failed(request, error):
+        return JSONResponse({"error": getattr(error, "detail", "Something went wrong.")}, getattr(error, "status_code", 500))
+
+    model = "/v1/models/{name}"
+    return Starlette(
+        routes=[
+            Route(model + "/versions/{version}:predict", predict, methods=["POST"]),
+            Route(model + ":predict", predict, methods=["POST"]),
+            Route(model + "/versions/{version}", status),
+            Route(model, status),
+            Route("/about", about),
+            *(Route(path, page) for path in _PAGE),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
+        exception_handlers={Refused: refused, 404: failed, 405: failed, 500: failed},
+    )
+
+
+async def _body(request, largest):
+    """The body of a request, read no further than `largest` bytes."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > largest:
+            raise Refused(413, f"A request may have {largest:,} bytes at most.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _parsed(body):
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, f"The request is no JSON: {error}") from error
