@@ -253,14 +253,14 @@ def attempt(path):
     return 0
 
 
-def in_child(path, errors):
-    """Runs `attempt` in a forked process; returns its exit code, negative for a signal, or None after `LIMIT` s."""
+def in_child(work, errors):
+    """Calls `work`, which gives an exit code, in a forked process; returns its exit code, negative for a signal, or None after `LIMIT` s."""
     child = os.fork()
     if child == 0:
         os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
         code = 99
         try:
-            code = attempt(path)
+            code = work()
         except BaseException:
             import traceback
 
@@ -297,7 +297,7 @@ def main(count=1000, seed=0):
     with tempfile.TemporaryDirectory() as folder:
         models = sources(pathlib.Path(folder))
         os.chdir(empty := tempfile.mkdtemp(dir=folder))
-        assert all(in_child(model, pathlib.Path(folder) / "errors.txt") == 0 for model in models), (
+        assert all(in_child(lambda model=model: attempt(model), pathlib.Path(folder) / "errors.txt") == 0 for model in models), (
             "unchanged models run"
         )
         for number in range(count):
@@ -306,7 +306,7 @@ def main(count=1000, seed=0):
             shutil.copytree(model, path)
             mutate(path, chance)
             before = {p: p.stat().st_mtime_ns for p in path.rglob("*")}
-            code = in_child(path, pathlib.Path(folder) / "errors.txt")
+            code = in_child(lambda: attempt(path), pathlib.Path(folder) / "errors.txt")
             if code not in STAGES or os.listdir(empty) or before != {p: p.stat().st_mtime_ns for p in path.rglob("*")}:
                 kept = pathlib.Path(tempfile.gettempdir()) / f"fuzz_{seed}_{number}"
                 shutil.copytree(path, kept, dirs_exist_ok=True)
