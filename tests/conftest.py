@@ -1,4 +1,5 @@
 """Fixtures shared by all tests: a small backbone, a few coloured photos, and where the real data lies."""
+
 import os
 import pathlib
 
@@ -36,6 +37,7 @@ def real_data():
 @pytest.fixture
 def small_backbone():
     """Makes a backbone of three blocks with norms and dropout, 16 px -> 12 features, whose norms fit random pixels."""
+
     def make(name="small"):
         x = inputs = keras.Input((16, 16, 3), name="pixels")
         x = keras.layers.Rescaling(1 / 127.5, -1, name="rescaling")(x)
@@ -48,6 +50,7 @@ def small_backbone():
         for _ in range(8):  # fit the moving statistics, so that inference gives features of ordinary size
             model(pixels(64, seed=1), training=True)
         return model
+
     return make
 
 

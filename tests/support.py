@@ -1,4 +1,5 @@
 """What several test modules use: photos with an answer, copies of weights, fresh processes."""
+
 import subprocess
 import sys
 

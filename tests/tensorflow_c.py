@@ -4,6 +4,7 @@ python tests/tensorflow_c.py FOLDER SIGNATURE INPUT FILE...
 
 The files are the rows of INPUT, a string tensor. Prints the outputs as JSON. It shares no code with the package.
 """
+
 import ctypes
 import importlib.util
 import json
@@ -26,8 +27,16 @@ def library():
     folder = pathlib.Path(importlib.util.find_spec("tensorflow").submodule_search_locations[0])
     ctypes.CDLL(str(folder / "libtensorflow_framework.so.2"), mode=ctypes.RTLD_GLOBAL)
     tf = ctypes.CDLL(str(folder / "libtensorflow_cc.so.2"))
-    pointers = ("NewStatus", "NewGraph", "NewSessionOptions", "LoadSessionFromSavedModel", "GraphOperationByName",
-                "AllocateTensor", "TensorData", "StringGetDataPointer")
+    pointers = (
+        "NewStatus",
+        "NewGraph",
+        "NewSessionOptions",
+        "LoadSessionFromSavedModel",
+        "GraphOperationByName",
+        "AllocateTensor",
+        "TensorData",
+        "StringGetDataPointer",
+    )
     for name in pointers:
         getattr(tf, f"TF_{name}").restype = ctypes.c_void_p
     tf.TF_NewBuffer.restype = ctypes.POINTER(Buffer)
@@ -60,7 +69,7 @@ def fields(data):
             yield key >> 3, varint()
         else:
             length = varint() if kind == 2 else {1: 8, 5: 4}[kind]
-            yield key >> 3, data[at:at + length]
+            yield key >> 3, data[at : at + length]
             at += length
 
 
@@ -89,8 +98,11 @@ class Loaded:
         self.graph = ctypes.c_void_p(self.tf.TF_NewGraph())
         options, buffer = ctypes.c_void_p(self.tf.TF_NewSessionOptions()), self.tf.TF_NewBuffer()
         tags = (ctypes.c_char_p * 1)(b"serve")
-        self.session = ctypes.c_void_p(self.tf.TF_LoadSessionFromSavedModel(
-            options, None, str(folder).encode(), tags, 1, self.graph, buffer, self.status))
+        self.session = ctypes.c_void_p(
+            self.tf.TF_LoadSessionFromSavedModel(
+                options, None, str(folder).encode(), tags, 1, self.graph, buffer, self.status
+            )
+        )
         self.check()
         self.meta_graph = ctypes.string_at(buffer.contents.data, buffer.contents.length)
 
@@ -103,7 +115,9 @@ class Loaded:
         return Output(self.tf.TF_GraphOperationByName(self.graph, operation.encode()), int(index or 0))
 
     def strings(self, rows):
-        tensor = ctypes.c_void_p(self.tf.TF_AllocateTensor(STRING, (ctypes.c_int64 * 1)(len(rows)), 1, ctypes.c_size_t(24 * len(rows))))
+        tensor = ctypes.c_void_p(
+            self.tf.TF_AllocateTensor(STRING, (ctypes.c_int64 * 1)(len(rows)), 1, ctypes.c_size_t(24 * len(rows)))
+        )
         start = self.tf.TF_TensorData(tensor)
         for i, row in enumerate(rows):
             self.tf.TF_StringInit(ctypes.c_void_p(start + 24 * i))
@@ -115,19 +129,33 @@ class Loaded:
         kind, start, count = self.tf.TF_TensorType(tensor), self.tf.TF_TensorData(tensor), math.prod(shape)
         if kind == STRING:
             places = [ctypes.c_void_p(start + 24 * i) for i in range(count)]
-            flat = [ctypes.string_at(self.tf.TF_StringGetDataPointer(p), self.tf.TF_StringGetSize(p)).decode() for p in places]
+            flat = [
+                ctypes.string_at(self.tf.TF_StringGetDataPointer(p), self.tf.TF_StringGetSize(p)).decode()
+                for p in places
+            ]
         else:
             flat = list(({FLOAT: ctypes.c_float, BOOL: ctypes.c_bool}[kind] * count).from_address(start))
         for length in reversed(shape[1:]):
-            flat = [flat[i:i + length] for i in range(0, len(flat), length)]
+            flat = [flat[i : i + length] for i in range(0, len(flat), length)]
         return flat
 
     def run(self, signature, name, rows):
         inputs, outputs = tensor_names(self.meta_graph, signature)
         said = (ctypes.c_void_p * len(outputs))()
-        self.tf.TF_SessionRun(self.session, None, (Output * 1)(self.place(inputs[name])), (ctypes.c_void_p * 1)(self.strings(rows)), 1,
-                              (Output * len(outputs))(*map(self.place, outputs.values())), said, len(outputs), None, 0, None,
-                              self.status)
+        self.tf.TF_SessionRun(
+            self.session,
+            None,
+            (Output * 1)(self.place(inputs[name])),
+            (ctypes.c_void_p * 1)(self.strings(rows)),
+            1,
+            (Output * len(outputs))(*map(self.place, outputs.values())),
+            said,
+            len(outputs),
+            None,
+            0,
+            None,
+            self.status,
+        )
         self.check()
         return {key: self.values(ctypes.c_void_p(tensor)) for key, tensor in zip(outputs, said)}
 

@@ -1,4 +1,5 @@
 """Heads on a backbone: names, outputs, objectives, errors."""
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +10,10 @@ from keras_transfer.assembling import heads_of
 from keras_transfer.network import Network
 from support import colour_task, pixels
 
-HEADS = {"colour": lambda: kt.heads.Classifier(["red", "green", "blue"]), "light": lambda: kt.heads.Regressor(loss_weight=0.5)}
+HEADS = {
+    "colour": lambda: kt.heads.Classifier(["red", "green", "blue"]),
+    "light": lambda: kt.heads.Regressor(loss_weight=0.5),
+}
 
 
 def several(**heads):
@@ -79,7 +83,9 @@ def test_objectives_are_new_objects_and_equal_after_save_and_load(small_backbone
 def test_single_objectives_fit_plain_compile(small_backbone):
     model = kt.attach(small_backbone(), kt.heads.Classifier(3, loss_weight=2.0))
     parts = kt.objectives(model)
-    assert isinstance(parts["loss"], kt.Masked) and parts["loss_weights"] == 2.0 and parts["metrics"][0].name == "accuracy"
+    assert (
+        isinstance(parts["loss"], kt.Masked) and parts["loss_weights"] == 2.0 and parts["metrics"][0].name == "accuracy"
+    )
     x, y = colour_task(8)
     model.compile(optimizer="sgd", **parts)
     single = model.evaluate(x, y, verbose=0, return_dict=True)["loss"]
@@ -109,11 +115,20 @@ def test_missing_labels_in_any_pattern_equal_the_labelled_rows(small_backbone):
         assert any(not np.allclose(a, b, atol=1e-6) for a, b, mine in zip(start, together, head) if mine)
 
 
-@pytest.mark.parametrize("heads, kind, error", [
-    ({"features": kt.heads.Classifier}, ValueError, "can't be named 'features': .*'backbone' and 'features' are taken"),
-    ({"backbone": kt.heads.Classifier}, ValueError, "can't be named 'backbone'"),
-    ({"a/b": kt.heads.Classifier}, ValueError, "can't be named 'a/b'"), ({}, TypeError, "with at least one"),
-    ({"a": keras.layers.Dense}, TypeError, "Head 'a' must be one of kt.heads. Received: Dense")])
+@pytest.mark.parametrize(
+    "heads, kind, error",
+    [
+        (
+            {"features": kt.heads.Classifier},
+            ValueError,
+            "can't be named 'features': .*'backbone' and 'features' are taken",
+        ),
+        ({"backbone": kt.heads.Classifier}, ValueError, "can't be named 'backbone'"),
+        ({"a/b": kt.heads.Classifier}, ValueError, "can't be named 'a/b'"),
+        ({}, TypeError, "with at least one"),
+        ({"a": keras.layers.Dense}, TypeError, "Head 'a' must be one of kt.heads. Received: Dense"),
+    ],
+)
 def test_bad_heads(small_backbone, heads, kind, error):
     with pytest.raises(kind, match=error):
         kt.attach(small_backbone(), {name: make(3) for name, make in heads.items()})
@@ -137,7 +152,9 @@ def test_bad_backbones():
     with pytest.raises(ValueError, match="must have one output. Received 2"):
         kt.attach(keras.Model(inputs, [inputs * 2, inputs * 3]), kt.heads.Classifier(2))
     with pytest.raises(ValueError, match=r"must give features .*Received: \(None, 4, 5\)"):
-        kt.attach(keras.Model(inputs, keras.layers.RepeatVector(4)(keras.layers.Dense(5)(inputs))), kt.heads.Classifier(2))
+        kt.attach(
+            keras.Model(inputs, keras.layers.RepeatVector(4)(keras.layers.Dense(5)(inputs))), kt.heads.Classifier(2)
+        )
 
 
 def test_objectives_need_heads_of_ours(small_backbone):
@@ -145,8 +162,9 @@ def test_objectives_need_heads_of_ours(small_backbone):
         kt.objectives(small_backbone())
 
 
-@pytest.mark.parametrize("name, plain", [("my breed", "my_breed"), ("größe (cm)", "gr_e_cm"), ("犬", "target"),
-                                         ("a/b", "a_b")])
+@pytest.mark.parametrize(
+    "name, plain", [("my breed", "my_breed"), ("größe (cm)", "gr_e_cm"), ("犬", "target"), ("a/b", "a_b")]
+)
 def test_names_that_tensorflow_does_not_take(small_backbone, name, plain):
     with pytest.raises(ValueError, match=f"A head can't be named .*Call it '{plain}', for instance"):
         kt.attach(small_backbone(), {name: kt.heads.Classifier(3)})

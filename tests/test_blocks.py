@@ -4,12 +4,27 @@ import pytest
 from keras_transfer import blocks
 
 
-@pytest.mark.parametrize("name, block", [
-    ("block_16_expand_BN", "block_16"), ("conv5_block3_2_relu", "conv5_block3"), ("block7a_se_reduce", "block7a"),
-    ("convnext_tiny_stage_3_block_2_layer_scale", "convnext_tiny_stage_3_block_2"), ("block35_7_mixed", "block35_7"),
-    ("expanded_conv_10_squeeze_excite_mul", "expanded_conv_10"), ("expanded_conv_project", "expanded_conv"),
-    ("conv_pw_13_bn", "conv_13"), ("conv_dw_13", "conv_13"), ("block5_conv3", "block5"), ("fire2_squeeze1x1", "fire2"),
-    ("block14_sepconv2_act", "block14"), ("activation_7", None), ("conv2d_7", None), ("top_conv", None), ("separable_conv_1", None)])
+@pytest.mark.parametrize(
+    "name, block",
+    [
+        ("block_16_expand_BN", "block_16"),
+        ("conv5_block3_2_relu", "conv5_block3"),
+        ("block7a_se_reduce", "block7a"),
+        ("convnext_tiny_stage_3_block_2_layer_scale", "convnext_tiny_stage_3_block_2"),
+        ("block35_7_mixed", "block35_7"),
+        ("expanded_conv_10_squeeze_excite_mul", "expanded_conv_10"),
+        ("expanded_conv_project", "expanded_conv"),
+        ("conv_pw_13_bn", "conv_13"),
+        ("conv_dw_13", "conv_13"),
+        ("block5_conv3", "block5"),
+        ("fire2_squeeze1x1", "fire2"),
+        ("block14_sepconv2_act", "block14"),
+        ("activation_7", None),
+        ("conv2d_7", None),
+        ("top_conv", None),
+        ("separable_conv_1", None),
+    ],
+)
 def test_block_read_from_a_layer_name(name, block):
     assert blocks._block_name(name) == block
 
@@ -52,10 +67,17 @@ def test_position_by_name_number_and_share(small_backbone):
     assert blocks.position(backbone, 0.5, "last") == (round(count / 2),) * 2
 
 
-@pytest.mark.parametrize("where, error", [
-    ("block_4", "`last` names no layer or block of the backbone: 'block_4'. Did you mean 'block_"),
-    (99, "`last` must be a number of layers from 0 to 15, a share from 0.0 to 1.0, or the name"),
-    (-1, "Received: -1"), (1.5, "Received: 1.5"), (True, "Received: True"), ([1], "Received: \\[1\\]")])
+@pytest.mark.parametrize(
+    "where, error",
+    [
+        ("block_4", "`last` names no layer or block of the backbone: 'block_4'. Did you mean 'block_"),
+        (99, "`last` must be a number of layers from 0 to 15, a share from 0.0 to 1.0, or the name"),
+        (-1, "Received: -1"),
+        (1.5, "Received: 1.5"),
+        (True, "Received: True"),
+        ([1], "Received: \\[1\\]"),
+    ],
+)
 def test_positions_that_are_none(small_backbone, where, error):
     with pytest.raises(ValueError, match=error):
         blocks.position(small_backbone(), where, "last")

@@ -1,4 +1,5 @@
 """The command line, run in this process and, where it counts, as a real command."""
+
 import csv
 import json
 import os
@@ -13,8 +14,20 @@ import pytest
 import keras_transfer as kt
 from keras_transfer import cli
 
-SMALL = ["--backbone", "MobileNet", "--weights", "none", "--image-size", "32", "--head-epochs", "2", "--epochs", "1",
-         "--batch-size", "8"]
+SMALL = [
+    "--backbone",
+    "MobileNet",
+    "--weights",
+    "none",
+    "--image-size",
+    "32",
+    "--head-epochs",
+    "2",
+    "--epochs",
+    "1",
+    "--batch-size",
+    "8",
+]
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +41,16 @@ def run(photo_folder, tmp_path_factory):
 def table(photo_folder, tmp_path_factory):
     """A CSV file with two targets, a missing label of each, and a split column."""
     path = tmp_path_factory.mktemp("table") / "labels.csv"
-    rows = [{"file": f"{c}/{i:02d}.png", "colour": "" if i == 3 else c, "place": "" if i == 4 else i,
-             "part": "test" if i % 4 == 0 else "train"} for c in ("blue", "green", "red") for i in range(12)]
+    rows = [
+        {
+            "file": f"{c}/{i:02d}.png",
+            "colour": "" if i == 3 else c,
+            "place": "" if i == 4 else i,
+            "part": "test" if i % 4 == 0 else "train",
+        }
+        for c in ("blue", "green", "red")
+        for i in range(12)
+    ]
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -53,7 +74,9 @@ def test_the_installed_command_answers():
     assert done.returncode == 0 and done.stdout.startswith("usage: keras-transfer")
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["train", "x"], ["predict", "run"], ["train", "x", "--output", "y", "--fit", "no"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["train", "x"], ["predict", "run"], ["train", "x", "--output", "y", "--fit", "no"]]
+)
 def test_wrong_usage_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
@@ -61,7 +84,13 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
 
 
 def test_a_run_folder_holds_all_that_belongs_to_it(run):
-    assert sorted(p.name for p in run.iterdir()) == ["config.json", "history.csv", "labels.json", "model.keras", "report.html"]
+    assert sorted(p.name for p in run.iterdir()) == [
+        "config.json",
+        "history.csv",
+        "labels.json",
+        "model.keras",
+        "report.html",
+    ]
     assert [p.name for p in run.parent.iterdir()] == ["colours"]
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "Report on MobileNet: classifier" in page and "photos of the test set" in page and "Training photos" in page
@@ -72,13 +101,20 @@ def test_a_run_folder_holds_all_that_belongs_to_it(run):
     assert config["training"]["photos"] == sum(config["training"]["classes"]["classifier"].values()) > 20
     assert config["results"][0]["part"] == "test" and 0 <= config["results"][0]["value"] <= 1
     rows = list(csv.DictReader(open(run / "history.csv")))
-    assert [row["phase"] for row in rows] == ["head", "head", "tune"] and [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert [row["phase"] for row in rows] == ["head", "head", "tune"] and [row["epoch"] for row in rows] == [
+        "1",
+        "2",
+        "3",
+    ]
     assert float(rows[0]["loss"]) > 0
 
 
 def test_predict_prints_and_writes_what_predict_gives(run, photo_folder, tmp_path, capsys):
     files = [str(photo_folder / "red" / "00.png"), str(photo_folder / "blue" / "01.png")]
-    assert cli.main(["predict", str(run), *files, "--csv", str(tmp_path / "a.csv"), "--json", str(tmp_path / "a.json")]) == 0
+    assert (
+        cli.main(["predict", str(run), *files, "--csv", str(tmp_path / "a.csv"), "--json", str(tmp_path / "a.json")])
+        == 0
+    )
     expected = kt.predict(run, files)
     assert capsys.readouterr().out.startswith(str(expected))
     assert json.loads((tmp_path / "a.json").read_text()) == expected
@@ -90,7 +126,7 @@ def test_predict_prints_and_writes_what_predict_gives(run, photo_folder, tmp_pat
 
 def test_evaluate_agrees_with_the_models_own_evaluation(run, photo_folder, tmp_path, capsys):
     assert cli.main(["evaluate", str(run), str(photo_folder), "--json", str(tmp_path / "e.json")]) == 0
-    score, = json.loads((tmp_path / "e.json").read_text())
+    (score,) = json.loads((tmp_path / "e.json").read_text())
     said = kt.predict(run, photo_folder)
     right = np.mean([pathlib.Path(row["file"]).parent.name == row["label"] for row in said])
     assert (score["metric"], score["labels"], score["value"]) == ("accuracy", 42, pytest.approx(right))
@@ -99,8 +135,23 @@ def test_evaluate_agrees_with_the_models_own_evaluation(run, photo_folder, tmp_p
 
 def test_a_table_with_two_targets_and_a_split_column(table, photo_folder, tmp_path, capsys):
     run = tmp_path / "run"
-    arguments = ["train", str(table), "--images", str(photo_folder), "--targets", "colour:class", "place:number", "--split",
-                 "part", "--output", str(run), "--flip", "--dropout", "0.1", *SMALL]
+    arguments = [
+        "train",
+        str(table),
+        "--images",
+        str(photo_folder),
+        "--targets",
+        "colour:class",
+        "place:number",
+        "--split",
+        "part",
+        "--output",
+        str(run),
+        "--flip",
+        "--dropout",
+        "0.1",
+        *SMALL,
+    ]
     assert cli.main(arguments) == 0
     assert "On the test photos, which were held out" in capsys.readouterr().out
     assert set(json.loads((run / "labels.json").read_text())) == {"colour", "place"}
@@ -115,29 +166,76 @@ def test_a_table_with_two_targets_and_a_split_column(table, photo_folder, tmp_pa
 
 def test_one_target_of_a_table_and_class_weights(table, photo_folder, tmp_path):
     run = tmp_path / "run"
-    assert cli.main(["train", str(table), "--images", str(photo_folder), "--targets", "colour:class", "--balance",
-                     "--output", str(run), *SMALL]) == 0
+    assert (
+        cli.main(
+            [
+                "train",
+                str(table),
+                "--images",
+                str(photo_folder),
+                "--targets",
+                "colour:class",
+                "--balance",
+                "--output",
+                str(run),
+                *SMALL,
+            ]
+        )
+        == 0
+    )
     assert list(kt.predict(run, photo_folder / "red" / "00.png")[0]) == ["file", "label", "probability"]
 
 
-@pytest.mark.parametrize("arguments, error", [
-    (["train", "nowhere", "--output", "out"], "There is no file or folder 'nowhere'"),
-    (["train", "{photos}", "--output", "{run}"], "exists already, and nothing is overwritten"),
-    (["train", "{photos}", "--output", "out", "--targets", "a:class"], "is a folder, whose folders are the classes: leave --targets out"),
-    (["train", "{table}", "--output", "out"], "is a table, so --targets must name what to learn"),
-    (["train", "{table}", "--output", "out", "--targets", "colour"], "--targets takes COLUMN:KIND, such as breed:class"),
-    (["train", "{table}", "--output", "out", "--targets", "colour:klass"], "Unknown kind of target 'colour': 'klass'. Did you mean 'class'"),
-    (["train", "{table}", "--output", "out", "--targets", "color:class"], "no column 'color', named by `targets`. Did you mean 'colour'"),
-    (["train", "{table}", "--output", "out", "--targets", "colour:class"], "photos named by"),
-    (["train", "{photos}", "--output", "out", "--backbone", "MobileNetv9"], "Did you mean 'MobileNet"),
-    (["train", "{photos}", "--output", "out", "--backbone", "MobileNet", "--weights", "none", "--image-size", "8"], "32"),
-    (["train", "{photos}", "--output", "out", "--validation", "1.5"], "`validation` must be a share"),
-    (["train", "{photos}", "--output", "out", "--last", "block99", *SMALL], "`last` names no layer or block"),
-    (["predict", "nowhere", "x.jpg"], "'nowhere' is no run folder: it has no config.json"),
-    (["predict", "{run}", "missing.jpg"], "There is no photo or folder 'missing.jpg'"),
-    (["evaluate", "{run}", "{table}"], "was trained on a folder of classes"),
-    (["backbones", "zzz*"], "zzz")])
-def test_bad_data_exits_with_1_and_leaves_nothing(arguments, error, run, table, photo_folder, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "arguments, error",
+    [
+        (["train", "nowhere", "--output", "out"], "There is no file or folder 'nowhere'"),
+        (["train", "{photos}", "--output", "{run}"], "exists already, and nothing is overwritten"),
+        (
+            ["train", "{photos}", "--output", "out", "--targets", "a:class"],
+            "is a folder, whose folders are the classes: leave --targets out",
+        ),
+        (["train", "{table}", "--output", "out"], "is a table, so --targets must name what to learn"),
+        (
+            ["train", "{table}", "--output", "out", "--targets", "colour"],
+            "--targets takes COLUMN:KIND, such as breed:class",
+        ),
+        (
+            ["train", "{table}", "--output", "out", "--targets", "colour:klass"],
+            "Unknown kind of target 'colour': 'klass'. Did you mean 'class'",
+        ),
+        (
+            ["train", "{table}", "--output", "out", "--targets", "color:class"],
+            "no column 'color', named by `targets`. Did you mean 'colour'",
+        ),
+        (["train", "{table}", "--output", "out", "--targets", "colour:class"], "photos named by"),
+        (["train", "{photos}", "--output", "out", "--backbone", "MobileNetv9"], "Did you mean 'MobileNet"),
+        (
+            [
+                "train",
+                "{photos}",
+                "--output",
+                "out",
+                "--backbone",
+                "MobileNet",
+                "--weights",
+                "none",
+                "--image-size",
+                "8",
+            ],
+            "32",
+        ),
+        (["train", "{photos}", "--output", "out", "--validation", "1.5"], "`validation` must be a share"),
+        (["train", "{photos}", "--output", "out", "--last", "block99", *SMALL], "`last` names no layer or block"),
+        (["predict", "nowhere", "x.jpg"], "'nowhere' is no run folder: it has no config.json"),
+        (["predict", "{run}", "missing.jpg"], "There is no photo or folder 'missing.jpg'"),
+        (["evaluate", "{run}", "{table}"], "was trained on a folder of classes"),
+        (["backbones", "zzz*"], "zzz"),
+    ],
+)
+def test_bad_data_exits_with_1_and_leaves_nothing(
+    arguments, error, run, table, photo_folder, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     places = {"{photos}": str(photo_folder), "{table}": str(table), "{run}": str(run)}
     assert cli.main([places.get(a, a) for a in arguments]) == 1
@@ -155,16 +253,23 @@ def test_bad_photos_are_refused_or_left_out(photo_folder, run, tmp_path, capsys)
     assert cli.main(["predict", str(run), good, str(bad), "--on-error", "skip"]) == 0
     seen = capsys.readouterr()
     assert len(seen.out.splitlines()) == 2
-    assert seen.err.startswith("keras-transfer: 1 of 2 photos can't be read and are left out:") and "bad.jpg" in seen.err
+    assert (
+        seen.err.startswith("keras-transfer: 1 of 2 photos can't be read and are left out:") and "bad.jpg" in seen.err
+    )
 
 
 def test_a_full_disk_leaves_no_run_and_says_so(photo_folder, tmp_path):
     """A limit on the size of files stands for a full disk: the model can't be written."""
-    code = ("import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)); "
-            "from keras_transfer.cli import main; sys.exit(main(sys.argv[1:]))")
-    done = subprocess.run([sys.executable, "-c", code, "train", str(photo_folder), "--output", str(tmp_path / "run"), *SMALL],
-                          capture_output=True, text=True)
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)); "
+        "from keras_transfer.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", str(photo_folder), "--output", str(tmp_path / "run"), *SMALL],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1
     assert "keras-transfer: " in done.stderr and "File too large" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
@@ -183,8 +288,18 @@ def test_stopped_with_control_c_it_says_how_to_go_on(monkeypatch, capsys):
 
 
 def test_a_killed_training_goes_on(photo_folder, tmp_path):
-    arguments = [sys.executable, "-m", "keras_transfer.cli", "train", str(photo_folder), "--output", str(tmp_path / "run"), *SMALL,
-                 "--head-epochs", "6"]
+    arguments = [
+        sys.executable,
+        "-m",
+        "keras_transfer.cli",
+        "train",
+        str(photo_folder),
+        "--output",
+        str(tmp_path / "run"),
+        *SMALL,
+        "--head-epochs",
+        "6",
+    ]
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     checkpoint = tmp_path / ".run.unfinished" / "checkpoint.npz"
     deadline = time.monotonic() + 120
@@ -208,16 +323,22 @@ def test_a_column_that_can_not_name_a_head(table, tmp_path, capsys, column):
     assert f"A head can't be named {column!r}" in (said := capsys.readouterr().err) and "Rename the column in" in said
 
 
-@pytest.mark.parametrize("arguments, said", [
-    (["--part", "test"], "`part` is for tables"), (["--images", "x"], "`images` is for tables")])
+@pytest.mark.parametrize(
+    "arguments, said", [(["--part", "test"], "`part` is for tables"), (["--images", "x"], "`images` is for tables")]
+)
 def test_a_folder_has_no_parts(run, photo_folder, capsys, arguments, said):
     assert cli.main(["evaluate", str(run), str(photo_folder), *arguments]) == 1
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments, said", [
-    (["--split", "x"], "leave --split out"), (["--images", "x", "--column", "y"], "leave --images, --column out"),
-    (["--norms", "--last", "nolayer"], "'nolayer'")])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--split", "x"], "leave --split out"),
+        (["--images", "x", "--column", "y"], "leave --images, --column out"),
+        (["--norms", "--last", "nolayer"], "'nolayer'"),
+    ],
+)
 def test_what_does_not_fit_is_said_before_training(photo_folder, tmp_path, capsys, arguments, said):
     assert cli.main(["train", str(photo_folder), "--output", str(tmp_path / "run"), *SMALL, *arguments]) == 1
     seen = capsys.readouterr()
@@ -234,11 +355,15 @@ def test_rates_are_above_0(rate, capsys):
 def test_errors_are_one_sentence(capsys, monkeypatch):
     from keras_transfer import commands
 
-    for error, said in ((KeyError("x"), "KeyError: 'x'. Set KERAS_TRANSFER_DEBUG=1"),
-                        (OSError(28, "No space left on device", "/disk/x"), "The disk is full (/disk/x). Make room"),
-                        (PermissionError(13, "Permission denied", "/x"), "Permission denied: /x. Choose another place")):
+    for error, said in (
+        (KeyError("x"), "KeyError: 'x'. Set KERAS_TRANSFER_DEBUG=1"),
+        (OSError(28, "No space left on device", "/disk/x"), "The disk is full (/disk/x). Make room"),
+        (PermissionError(13, "Permission denied", "/x"), "Permission denied: /x. Choose another place"),
+    ):
+
         def fail(options, error=error):
             raise error
+
         monkeypatch.setattr(commands, "backbones", fail)
         assert cli.main(["backbones"]) == 1
         assert capsys.readouterr().err.startswith(f"keras-transfer: {said}")
@@ -253,8 +378,16 @@ def test_a_run_is_not_overwritten_by_answers(run, photo_folder, capsys):
 
 
 def test_training_whose_reader_has_gone_ends_with_an_error(photo_folder, tmp_path):
-    command = [sys.executable, "-m", "keras_transfer.cli", "train", str(photo_folder), "--output", str(tmp_path / "run"),
-               *SMALL]
+    command = [
+        sys.executable,
+        "-m",
+        "keras_transfer.cli",
+        "train",
+        str(photo_folder),
+        "--output",
+        str(tmp_path / "run"),
+        *SMALL,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         said = process.stderr.read()

@@ -1,4 +1,5 @@
 """The demo's settings and the parts of commands that test_cli doesn't reach."""
+
 import pathlib
 
 from keras_transfer import cli, commands

@@ -1,4 +1,5 @@
 """Each private name, guarded: a new Keras that changes one fails here first."""
+
 import keras
 import numpy as np
 import pytest
@@ -47,8 +48,16 @@ def test_compile_arguments_are_the_objects_given(model):
     loss = {"y": keras.losses.MeanSquaredError()}
     model.compile(optimizer="sgd", loss=loss)
     assert _compat.compile_arguments(model)["loss"]["y"] is loss["y"]
-    assert set(_compat.compile_arguments(model)) == {"optimizer", "loss", "loss_weights", "metrics", "weighted_metrics",
-                                                     "run_eagerly", "steps_per_execution", "jit_compile"}
+    assert set(_compat.compile_arguments(model)) == {
+        "optimizer",
+        "loss",
+        "loss_weights",
+        "metrics",
+        "weighted_metrics",
+        "run_eagerly",
+        "steps_per_execution",
+        "jit_compile",
+    }
 
 
 def test_variable_key_is_one_for_the_keras_and_the_tensorflow_variable():
@@ -133,4 +142,3 @@ def test_alias_is_the_variable_itself():
     assert [w.name for w in layer.trainable_weights] == ["mine"]
     assert _compat.alias(layer, tf.Variable([1]), "other", trainable=False).name == "other"
     assert len(layer.trainable_weights) == 1 and len(layer.non_trainable_weights) == 1
-

@@ -1,4 +1,5 @@
 """What the documents tell people to run, run: the README's code, the design's ideal code, the examples."""
+
 import pathlib
 import re
 import runpy
@@ -48,13 +49,31 @@ def small(monkeypatch, place):
         return lambda *args, **options: function(*args, **{**options, **changes})
 
     real = kt.backbone
-    monkeypatch.setattr(kt, "backbone", lambda source, **options: real(source) if source.startswith("hub:") else real(
-        source, **{**options, "input_shape": (32, 32, 3), "weights": "pretrained" if source == "EfficientNetLite0" else None}))
+    monkeypatch.setattr(
+        kt,
+        "backbone",
+        lambda source, **options: (
+            real(source)
+            if source.startswith("hub:")
+            else real(
+                source,
+                **{
+                    **options,
+                    "input_shape": (32, 32, 3),
+                    "weights": "pretrained" if source == "EfficientNetLite0" else None,
+                },
+            )
+        ),
+    )
     monkeypatch.setattr(kt.data, "photos", shrunk(kt.data.photos, size=32))
     monkeypatch.setattr(kt.data, "table", shrunk(kt.data.table, size=32))
     monkeypatch.setattr(kt, "fine_tune", shrunk(kt.fine_tune, head_epochs=1, epochs=1, verbose=0))
     fit = keras.Model.fit
-    monkeypatch.setattr(keras.Model, "fit", lambda self, *a, **o: fit(self, *a, **{**o, "epochs": min(2, o.get("epochs", 1)), "verbose": 0}))
+    monkeypatch.setattr(
+        keras.Model,
+        "fit",
+        lambda self, *a, **o: fit(self, *a, **{**o, "epochs": min(2, o.get("epochs", 1)), "verbose": 0}),
+    )
 
 
 def test_the_code_of_the_readme_runs(small, capsys):
@@ -65,14 +84,21 @@ def test_the_code_of_the_readme_runs(small, capsys):
         outputs.append(sorted(names["model"].output_names))
     assert len(blocks) >= 4 and ["age", "breed", "species"] in outputs and outputs[-1] == ["classifier"]
     said = capsys.readouterr().out
-    assert set(tf.saved_model.load("served/pets/1").signatures) == {"serving_default", "pixels", "pixels_uint8", "features"}
+    assert set(tf.saved_model.load("served/pets/1").signatures) == {
+        "serving_default",
+        "pixels",
+        "pixels_uint8",
+        "features",
+    }
     assert "signature 'serving_default'" in said and len(names["model"].trainable_variables) == 4
     assert "tom.jpg" in said and pathlib.Path("report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
 def test_the_readme_has_its_two_commands_each_on_its_line():
     assert re.findall(r"^python -m pip install .*$", README, re.M) == [
-        'python -m pip install ".[quickstart]" && keras-transfer demo', 'python -m pip install ".[test]" && python -m pytest']
+        'python -m pip install ".[quickstart]" && keras-transfer demo',
+        'python -m pip install ".[test]" && python -m pytest',
+    ]
 
 
 def test_a_folder_of_photos_as_in_the_design(small):
@@ -92,14 +118,22 @@ def test_a_folder_of_photos_as_in_the_design(small):
     model.fit(train, epochs=5)
     moved = [w.path for w, b in zip(model.weights, before) if not np.array_equal(w.numpy(), b)]
     # an untrained network has features near 0: not all that may train gets a gradient, but nothing else does
-    assert {"classifier/output/kernel", "block_16_project/kernel"} <= set(moved) <= {w.path for w in model.trainable_weights}
+    assert (
+        {"classifier/output/kernel", "block_16_project/kernel"}
+        <= set(moved)
+        <= {w.path for w in model.trainable_weights}
+    )
 
 
 def test_several_tasks_from_one_table_as_in_the_design(small):
-    train, valid, labels = kt.data.table("labels.csv", images="file", folder="photos",
-                                         targets={"breed": "class", "species": "class", "age": "number"})
-    heads = {"breed": kt.heads.Classifier(labels["breed"]), "species": kt.heads.Classifier(labels["species"], loss_weight=0.5),
-             "age": kt.heads.Regressor(labels["age"])}
+    train, valid, labels = kt.data.table(
+        "labels.csv", images="file", folder="photos", targets={"breed": "class", "species": "class", "age": "number"}
+    )
+    heads = {
+        "breed": kt.heads.Classifier(labels["breed"]),
+        "species": kt.heads.Classifier(labels["species"], loss_weight=0.5),
+        "age": kt.heads.Regressor(labels["age"]),
+    }
     model = kt.attach(kt.backbone("EfficientNetLite0"), heads)
     model.compile(optimizer="adam", **kt.objectives(model))
     logs = model.fit(train, epochs=10, validation_data=valid).history
@@ -107,9 +141,14 @@ def test_several_tasks_from_one_table_as_in_the_design(small):
     assert logs["loss"][-1] < logs["loss"][0]
 
 
-@pytest.mark.parametrize("script, arguments, said", [
-    ("photos.py", ["pets", "tom.jpg"], "tom.jpg"), ("by_hand.py", ["pets"], "learning rate: "),
-    ("several_tasks.py", ["labels.csv", "photos", "breed", "species"], "species held-out accuracy")])
+@pytest.mark.parametrize(
+    "script, arguments, said",
+    [
+        ("photos.py", ["pets", "tom.jpg"], "tom.jpg"),
+        ("by_hand.py", ["pets"], "learning rate: "),
+        ("several_tasks.py", ["labels.csv", "photos", "breed", "species"], "species held-out accuracy"),
+    ],
+)
 def test_examples_run(small, script, arguments, said, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [script, *arguments])
     runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")

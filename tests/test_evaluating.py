@@ -22,27 +22,45 @@ def scored(monkeypatch, heads, targets, outputs):
     import tensorflow as tf
 
     monkeypatch.setattr(evaluating, "heads_of", lambda model: model.heads)
-    dataset = described(tf.data.Dataset.from_tensor_slices(np.zeros(4)), Info("", False, None, None, targets, [], (1, 1), "crop"))
+    dataset = described(
+        tf.data.Dataset.from_tensor_slices(np.zeros(4)), Info("", False, None, None, targets, [], (1, 1), "crop")
+    )
     return evaluating.scores(Fixed(heads, outputs), dataset)
 
 
 def test_scores_by_hand_leave_missing_labels_out(monkeypatch):
-    heads = {"kind": kt.heads.Classifier(["a", "b"]), "size": kt.heads.Regressor(), "tags": kt.heads.MultiLabel(2),
-             "level": kt.heads.Ordinal(3)}
-    targets = {"kind": np.array([0, 1, -1, 1]), "size": np.array([1.0, NAN, 3.0, 4.0]),
-               "tags": np.array([[1, 0], [NAN, 1], [NAN, NAN], [0, 0]]), "level": np.array([2, 0, 1, -1])}
-    outputs = {"kind": np.array([[2.0, 1.0], [2.0, 1.0], [9.0, 0.0], [0.0, 1.0]]), "size": np.array([[2.0], [9.0], [3.0], [0.0]]),
-               "tags": np.array([[1.0, 1.0], [5.0, 5.0], [5.0, 5.0], [-1.0, -1.0]]),
-               "level": np.array([[9.0, 8.0], [-8.0, -9.0], [9.0, 8.0], [9.0, 8.0]])}
+    heads = {
+        "kind": kt.heads.Classifier(["a", "b"]),
+        "size": kt.heads.Regressor(),
+        "tags": kt.heads.MultiLabel(2),
+        "level": kt.heads.Ordinal(3),
+    }
+    targets = {
+        "kind": np.array([0, 1, -1, 1]),
+        "size": np.array([1.0, NAN, 3.0, 4.0]),
+        "tags": np.array([[1, 0], [NAN, 1], [NAN, NAN], [0, 0]]),
+        "level": np.array([2, 0, 1, -1]),
+    }
+    outputs = {
+        "kind": np.array([[2.0, 1.0], [2.0, 1.0], [9.0, 0.0], [0.0, 1.0]]),
+        "size": np.array([[2.0], [9.0], [3.0], [0.0]]),
+        "tags": np.array([[1.0, 1.0], [5.0, 5.0], [5.0, 5.0], [-1.0, -1.0]]),
+        "level": np.array([[9.0, 8.0], [-8.0, -9.0], [9.0, 8.0], [9.0, 8.0]]),
+    }
     table, confused = scored(monkeypatch, heads, targets, outputs)
     assert [(r["head"], r["metric"], r["value"], r["labels"]) for r in table] == [
-        ("kind", "accuracy", pytest.approx(2 / 3), 3), ("size", "mae", pytest.approx((1 + 0 + 4) / 3), 3),
-        ("tags", "accuracy", pytest.approx(4 / 5), 5), ("level", "accuracy", pytest.approx(2 / 3), 3)]
+        ("kind", "accuracy", pytest.approx(2 / 3), 3),
+        ("size", "mae", pytest.approx((1 + 0 + 4) / 3), 3),
+        ("tags", "accuracy", pytest.approx(4 / 5), 5),
+        ("level", "accuracy", pytest.approx(2 / 3), 3),
+    ]
     assert np.array_equal(confused["kind"], [[0, 1, 1], [0, 0, 1]])
 
 
 def test_one_head_gives_an_array(monkeypatch):
-    table, _ = scored(monkeypatch, {"classifier": kt.heads.Classifier(2)}, {None: np.array([0, 1, 1, 1])}, np.eye(2)[[0, 1, 0, 0]])
+    table, _ = scored(
+        monkeypatch, {"classifier": kt.heads.Classifier(2)}, {None: np.array([0, 1, 1, 1])}, np.eye(2)[[0, 1, 0, 0]]
+    )
     assert table[0]["value"] == 0.5
 
 
@@ -51,7 +69,9 @@ def test_confusion_of_few_classes_is_whole_and_of_many_the_mistakes():
     assert small == [{"true \\ predicted": "a", "a": 1, "b": 1}, {"true \\ predicted": "b", "a": 0, "b": 1}]
     names = [str(i) for i in range(20)]
     assert evaluating.confusion(names, [1, 1, 2, 3], [5, 5, 2, 4]) == [
-        {"true": "1", "predicted": "5", "photos": 2}, {"true": "3", "predicted": "4", "photos": 1}]
+        {"true": "1", "predicted": "5", "photos": 2},
+        {"true": "3", "predicted": "4", "photos": 1},
+    ]
     assert evaluating.confusion(names, [1], [1]) == []
 
 

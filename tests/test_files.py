@@ -30,7 +30,10 @@ def test_a_folder_takes_its_place_when_it_is_whole(tmp_path):
         (beside / "part").mkdir()
         (beside / "part" / "file").write_text("x")
         assert beside.parent == tmp_path / "deep" / "er" and not (tmp_path / "deep" / "er" / "1").exists()
-    assert os.listdir(tmp_path / "deep" / "er") == ["1"] and (tmp_path / "deep" / "er" / "1" / "part" / "file").read_text() == "x"
+    assert (
+        os.listdir(tmp_path / "deep" / "er") == ["1"]
+        and (tmp_path / "deep" / "er" / "1" / "part" / "file").read_text() == "x"
+    )
     assert oct((tmp_path / "deep" / "er" / "1").stat().st_mode & 0o777) == "0o755"
 
 

@@ -1,4 +1,5 @@
 """Data that doesn't fit the heads is refused before training."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,13 +9,19 @@ from keras_transfer.fitting import check_data
 from support import colour_task, pixels
 
 X = np.zeros((4, 16, 16, 3), "float32")
-GOOD = {"colour": np.array([0, 1, 2, -1]), "light": np.array([0.5, np.nan, 1, 2], "float32"), "tags": np.zeros((4, 2), "float32")}
+GOOD = {
+    "colour": np.array([0, 1, 2, -1]),
+    "light": np.array([0.5, np.nan, 1, 2], "float32"),
+    "tags": np.zeros((4, 2), "float32"),
+}
 
 
 @pytest.fixture
 def model(small_backbone):
-    return kt.attach(small_backbone(), {"colour": kt.heads.Classifier(3), "light": kt.heads.Regressor(),
-                                        "tags": kt.heads.MultiLabel(2)})
+    return kt.attach(
+        small_backbone(),
+        {"colour": kt.heads.Classifier(3), "light": kt.heads.Regressor(), "tags": kt.heads.MultiLabel(2)},
+    )
 
 
 def test_what_fits_is_taken(model, small_backbone):
@@ -25,15 +32,28 @@ def test_what_fits_is_taken(model, small_backbone):
     check_data(kt.attach(small_backbone(), kt.heads.Classifier(3)), (X, GOOD["colour"]), "train")
 
 
-@pytest.mark.parametrize("labels, error", [
-    ({**GOOD, "color": GOOD["colour"]}, "labels of `train` have the key 'color', which is no head of the model. Did you mean 'colour'"),
-    ({"colour": GOOD["colour"]}, "labels of `train` lack the heads light, tags. Give every head its own"),
-    (GOOD["colour"], "labels of `train` are one array, but the model has the heads colour, light, tags. Give a dict"),
-    ({**GOOD, "colour": np.array([0, 1, 2, 3])}, "head 'colour' run from 0 to 3, but the head has the classes 0 to 2"),
-    ({**GOOD, "colour": np.array([0, 1, -2, 3])}, "run from -2 to 3"),
-    ({**GOOD, "colour": np.array([0.5, 1, 0, 0])}, "run from 0 to 1"),
-    ({**GOOD, "colour": np.array(["red", "blue", "red", "red"])}, "for head 'colour' are text. Give class numbers"),
-    ({**GOOD, "tags": np.zeros((4, 3))}, "head 'tags' have 3 columns, but the head has 2 labels")])
+@pytest.mark.parametrize(
+    "labels, error",
+    [
+        (
+            {**GOOD, "color": GOOD["colour"]},
+            "labels of `train` have the key 'color', which is no head of the model. Did you mean 'colour'",
+        ),
+        ({"colour": GOOD["colour"]}, "labels of `train` lack the heads light, tags. Give every head its own"),
+        (
+            GOOD["colour"],
+            "labels of `train` are one array, but the model has the heads colour, light, tags. Give a dict",
+        ),
+        (
+            {**GOOD, "colour": np.array([0, 1, 2, 3])},
+            "head 'colour' run from 0 to 3, but the head has the classes 0 to 2",
+        ),
+        ({**GOOD, "colour": np.array([0, 1, -2, 3])}, "run from -2 to 3"),
+        ({**GOOD, "colour": np.array([0.5, 1, 0, 0])}, "run from 0 to 1"),
+        ({**GOOD, "colour": np.array(["red", "blue", "red", "red"])}, "for head 'colour' are text. Give class numbers"),
+        ({**GOOD, "tags": np.zeros((4, 3))}, "head 'tags' have 3 columns, but the head has 2 labels"),
+    ],
+)
 def test_labels_that_do_not_fit(model, labels, error):
     with pytest.raises(ValueError, match=error):
         check_data(model, (X, labels), "train")
@@ -84,7 +104,9 @@ def test_class_names_in_another_order(small_backbone, photo_folder):
     train, _, labels = kt.data.photos(photo_folder, size=16, batch_size=8)
     for classes in (labels, 3):
         check_data(kt.attach(small_backbone(), kt.heads.Classifier(classes)), train, "train")
-    with pytest.raises(ValueError, match="are blue, green, red, but the head has red, green, blue, another list or order"):
+    with pytest.raises(
+        ValueError, match="are blue, green, red, but the head has red, green, blue, another list or order"
+    ):
         check_data(kt.attach(small_backbone(), kt.heads.Classifier(labels[::-1])), train, "train")
     with pytest.raises(ValueError, match="are classes, but the head gives numbers"):
         check_data(kt.attach(small_backbone(), kt.heads.Regressor()), train, "train")

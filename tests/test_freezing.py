@@ -1,4 +1,5 @@
 """What trains, bit for bit: flags, `fit`, nested models, save and load, unfreezing during `fit`."""
+
 import keras
 import numpy as np
 import pytest
@@ -22,8 +23,11 @@ def moved(model, x, y, **options):
     before = {id(w): w.numpy() for w in model.weights}
     model.fit(x, y, epochs=2, verbose=0, **options)
     layers = [*model.get_layer("backbone").layers, *[l for l in model.layers if l.name != "backbone"]]
-    return {l.name: [w.path.split("/")[-1] for w in l.weights if not np.array_equal(before[id(w)], w.numpy())]
-            for l in layers if any(not np.array_equal(before[id(w)], w.numpy()) for w in l.weights)}
+    return {
+        l.name: [w.path.split("/")[-1] for w in l.weights if not np.array_equal(before[id(w)], w.numpy())]
+        for l in layers
+        if any(not np.array_equal(before[id(w)], w.numpy()) for w in l.weights)
+    }
 
 
 def test_a_frozen_backbone_is_bit_identical_after_fit_and_the_head_moves(model):
@@ -42,24 +46,39 @@ def test_norms_move_only_where_declared(model):
     kt.unfreeze(model, "block_3", norms=True)
     everything = ["gamma", "beta", "moving_mean", "moving_variance"]
     assert moved(model, *colour_task(32)) == {
-        "block_3_conv": ["kernel", "bias"], "block_3_bn": everything, "classifier": ["kernel", "bias"]}
+        "block_3_conv": ["kernel", "bias"],
+        "block_3_bn": everything,
+        "classifier": ["kernel", "bias"],
+    }
 
 
 def test_the_control_without_freezing_everything_moves(model):
     kt.unfreeze(model, norms=True)
     assert set(moved(model, *colour_task(32))) == {"classifier"} | {
-        f"block_{i}_{what}" for i in (1, 2, 3) for what in ("conv", "bn")}
+        f"block_{i}_{what}" for i in (1, 2, 3) for what in ("conv", "bn")
+    }
 
 
-@pytest.mark.parametrize("call, expected", [
-    (lambda m: kt.freeze(m), []), (lambda m: kt.freeze(m, "block_1"), ["block_2_conv", "block_3_conv"]),
-    (lambda m: kt.freeze(m, "block_2_conv"), ["block_3_conv"]), (lambda m: kt.freeze(m, 6), ["block_2_conv", "block_3_conv"]),
-    (lambda m: kt.freeze(m, 7), ["block_3_conv"]), (lambda m: kt.freeze(m, 0), ["block_1_conv", "block_2_conv", "block_3_conv"]),
-    (lambda m: kt.freeze(m, 0.5), ["block_3_conv"]), (lambda m: kt.freeze(m, 1.0), []),
-    (lambda m: kt.unfreeze(m), ["block_1_conv", "block_2_conv", "block_3_conv"]),
-    (lambda m: kt.unfreeze(m, 5), ["block_3_conv"]), (lambda m: kt.unfreeze(m, 4), []),
-    (lambda m: kt.unfreeze(m, 0.34), ["block_3_conv"]), (lambda m: kt.unfreeze(m, "block_2"), ["block_2_conv", "block_3_conv"]),
-    (lambda m: kt.unfreeze(m, "block_2_relu"), ["block_3_conv"]), (lambda m: kt.unfreeze(m, 0), [])])
+@pytest.mark.parametrize(
+    "call, expected",
+    [
+        (lambda m: kt.freeze(m), []),
+        (lambda m: kt.freeze(m, "block_1"), ["block_2_conv", "block_3_conv"]),
+        (lambda m: kt.freeze(m, "block_2_conv"), ["block_3_conv"]),
+        (lambda m: kt.freeze(m, 6), ["block_2_conv", "block_3_conv"]),
+        (lambda m: kt.freeze(m, 7), ["block_3_conv"]),
+        (lambda m: kt.freeze(m, 0), ["block_1_conv", "block_2_conv", "block_3_conv"]),
+        (lambda m: kt.freeze(m, 0.5), ["block_3_conv"]),
+        (lambda m: kt.freeze(m, 1.0), []),
+        (lambda m: kt.unfreeze(m), ["block_1_conv", "block_2_conv", "block_3_conv"]),
+        (lambda m: kt.unfreeze(m, 5), ["block_3_conv"]),
+        (lambda m: kt.unfreeze(m, 4), []),
+        (lambda m: kt.unfreeze(m, 0.34), ["block_3_conv"]),
+        (lambda m: kt.unfreeze(m, "block_2"), ["block_2_conv", "block_3_conv"]),
+        (lambda m: kt.unfreeze(m, "block_2_relu"), ["block_3_conv"]),
+        (lambda m: kt.unfreeze(m, 0), []),
+    ],
+)
 @pytest.mark.parametrize("start", [True, False])
 def test_state_is_set_whatever_it_was(model, call, expected, start):
     model.trainable = start
@@ -149,7 +168,9 @@ def test_a_plain_keras_model_is_marked_uncompiled(small_backbone):
 
 
 def test_unknown_names_and_models_are_refused(model):
-    with pytest.raises(ValueError, match="`until` names no layer or block of the backbone: 'blok_2'. Did you mean 'block_2'"):
+    with pytest.raises(
+        ValueError, match="`until` names no layer or block of the backbone: 'blok_2'. Did you mean 'block_2'"
+    ):
         kt.freeze(model, "blok_2")
     with pytest.raises(ValueError, match="Received: 77"):
         kt.unfreeze(model, 77)
@@ -196,7 +217,9 @@ def test_gradual_unfreezing_keeps_the_moments_of_the_head(model):
 
     class Look(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            self.seen = [v.numpy() for v in self.model.optimizer.variables if "classifier" in v.path and v.shape == (3,)]
+            self.seen = [
+                v.numpy() for v in self.model.optimizer.variables if "classifier" in v.path and v.shape == (3,)
+            ]
 
     look = Look()
     model.fit(x, y, verbose=0, callbacks=[kt.GradualUnfreezing({0: "block_3"}), look])
@@ -207,7 +230,9 @@ def test_gradual_unfreezing_after_a_restart_in_the_middle_begins_at_its_stage(mo
     x, y = colour_task(8)
     model.compile(optimizer="sgd", **kt.objectives(model))
     watch = Watch()
-    model.fit(x, y, initial_epoch=2, epochs=3, verbose=0, callbacks=[kt.GradualUnfreezing({1: "block_3", 5: None}), watch])
+    model.fit(
+        x, y, initial_epoch=2, epochs=3, verbose=0, callbacks=[kt.GradualUnfreezing({1: "block_3", 5: None}), watch]
+    )
     assert watch.moved == [["block_3_conv"]]
 
 

@@ -1,4 +1,5 @@
 """Imports point down, method folders leave each other alone, heavy and optional packages are imported where used."""
+
 import ast
 import pathlib
 
@@ -8,18 +9,38 @@ import keras_transfer
 
 ROOT = pathlib.Path(keras_transfer.__file__).parent
 # From the bottom up; a module may import from its own layer and those before it.
-LAYERS = [["_check", "_table", "_compat", "_files"],
-          ["network", "masking", "blocks"],
-          ["heads", "saved_model", "backbones", "data", "rates", "store"],
-          ["assembling", "freezing"],
-          ["fitting", "summarizing", "rate_finding", "checkpointing", "running", "inspecting"],
-          ["recipe", "loading", "unfinished"], ["evaluating", "exporting"], ["reporting", "serving"],
-          ["commands", "cli"]]
+LAYERS = [
+    ["_check", "_table", "_compat", "_files"],
+    ["network", "masking", "blocks"],
+    ["heads", "saved_model", "backbones", "data", "rates", "store"],
+    ["assembling", "freezing"],
+    ["fitting", "summarizing", "rate_finding", "checkpointing", "running", "inspecting"],
+    ["recipe", "loading", "unfinished"],
+    ["evaluating", "exporting"],
+    ["reporting", "serving"],
+    ["commands", "cli"],
+]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 # Folders of parts that know nothing of each other. `store` reads the sets of `data`, heads carry masked losses.
 APART = {"heads", "backbones", "data"}
-OPTIONAL = {"pandas", "PIL", "sklearn", "matplotlib", "jinja2", "tensorflow_serving", "ai_edge_litert", "onnx", "tf2onnx",
-            "onnxruntime", "openvino", "starlette", "uvicorn", "selenium", "tensorflow_hub", "tf_keras"}
+OPTIONAL = {
+    "pandas",
+    "PIL",
+    "sklearn",
+    "matplotlib",
+    "jinja2",
+    "tensorflow_serving",
+    "ai_edge_litert",
+    "onnx",
+    "tf2onnx",
+    "onnxruntime",
+    "openvino",
+    "starlette",
+    "uvicorn",
+    "selenium",
+    "tensorflow_hub",
+    "tf_keras",
+}
 MODULES = [p for p in sorted(ROOT.rglob("*.py")) if p != ROOT / "__init__.py"]
 
 
@@ -34,7 +55,7 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             yield node.module, top
         elif isinstance(node, ast.ImportFrom):
-            base = package[:len(package) - node.level + 1]
+            base = package[: len(package) - node.level + 1]
             names = [node.module] if node.module else [alias.name for alias in node.names]
             yield from ((".".join(("keras_transfer", *base, name)), top) for name in names)
 

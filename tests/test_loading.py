@@ -11,13 +11,17 @@ from support import pixels
 
 @pytest.fixture
 def model(small_backbone):
-    return kt.attach(small_backbone(), {"colour": kt.heads.Classifier(["blue", "green", "red"]), "light": kt.heads.Regressor()})
+    return kt.attach(
+        small_backbone(), {"colour": kt.heads.Classifier(["blue", "green", "red"]), "light": kt.heads.Regressor()}
+    )
 
 
 def test_load_a_file(model, tmp_path):
     model.save(tmp_path / "m.keras")
     x = pixels(3)
-    assert np.array_equal(kt.load(tmp_path / "m.keras").predict(x, verbose=0)["colour"], model.predict(x, verbose=0)["colour"])
+    assert np.array_equal(
+        kt.load(tmp_path / "m.keras").predict(x, verbose=0)["colour"], model.predict(x, verbose=0)["colour"]
+    )
 
 
 def test_load_refuses_what_is_no_model(tmp_path):
@@ -57,9 +61,15 @@ def test_predict_takes_a_photo_a_folder_or_both(model, photo_folder):
 
 def test_outputs_for_people():
     classifier, several, value = kt.heads.Classifier(["a", "b"]), kt.heads.MultiLabel(["x", "y"]), kt.heads.Regressor(2)
-    assert read_outputs(classifier, np.array([[0.0, np.log(3)]])) == [{"label": "b", "probability": pytest.approx(0.75)}]
+    assert read_outputs(classifier, np.array([[0.0, np.log(3)]])) == [
+        {"label": "b", "probability": pytest.approx(0.75)}
+    ]
     assert read_outputs(several, np.array([[9.0, 8.0], [-9.0, -9.0]]), "tags")[0]["tags"] == "x|y"
-    assert read_outputs(several, np.array([[0.0, -9.0]]), "tags")[0] == {"tags": "", "tags_x": 0.5, "tags_y": pytest.approx(0, abs=1e-3)}
+    assert read_outputs(several, np.array([[0.0, -9.0]]), "tags")[0] == {
+        "tags": "",
+        "tags_x": 0.5,
+        "tags_y": pytest.approx(0, abs=1e-3),
+    }
     assert read_outputs(value, np.array([[1.0, 2.0]])) == [{"value_0": 1.0, "value_1": 2.0}]
     assert read_outputs(kt.heads.Ordinal(["low", "high"]), np.array([[3.0]]))[0]["label"] == "high"
 

@@ -1,4 +1,5 @@
 """Missing labels: by hand, against the unmasked Keras loss, and against training on the labelled rows."""
+
 import keras
 import numpy as np
 import pytest
@@ -7,19 +8,25 @@ import keras_transfer as kt
 from keras_transfer.masking import MaskedMetric, split_missing
 
 NAN = float("nan")
-LOSSES = [(keras.losses.SparseCategoricalCrossentropy(from_logits=True), lambda r: r.integers(0, 3, 6)),
-          (keras.losses.CategoricalCrossentropy(from_logits=True), lambda r: np.eye(3, dtype="f4")[r.integers(0, 3, 6)]),
-          (keras.losses.BinaryCrossentropy(from_logits=True), lambda r: r.integers(0, 2, (6, 3)).astype("f4")),
-          (keras.losses.MeanSquaredError(), lambda r: r.normal(size=(6, 3)).astype("f4")),
-          (keras.losses.Huber(), lambda r: r.normal(size=(6, 3)).astype("f4"))]
+LOSSES = [
+    (keras.losses.SparseCategoricalCrossentropy(from_logits=True), lambda r: r.integers(0, 3, 6)),
+    (keras.losses.CategoricalCrossentropy(from_logits=True), lambda r: np.eye(3, dtype="f4")[r.integers(0, 3, 6)]),
+    (keras.losses.BinaryCrossentropy(from_logits=True), lambda r: r.integers(0, 2, (6, 3)).astype("f4")),
+    (keras.losses.MeanSquaredError(), lambda r: r.normal(size=(6, 3)).astype("f4")),
+    (keras.losses.Huber(), lambda r: r.normal(size=(6, 3)).astype("f4")),
+]
 
 
 def test_by_hand():
     loss = kt.Masked(keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    assert float(loss(np.array([2, -1]), np.array([[0., 0., 0.], [9., 0., 0.]]))) == pytest.approx(np.log(3), rel=1e-6)
+    assert float(loss(np.array([2, -1]), np.array([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0]]))) == pytest.approx(
+        np.log(3), rel=1e-6
+    )
     loss = kt.Masked(keras.losses.MeanSquaredError())
-    assert float(loss(np.array([[1., NAN], [NAN, 5.]]), np.array([[4., 0.], [0., 4.]]))) == pytest.approx((9 + 1) / 2)
-    assert float(loss(np.array([NAN, 2.]), np.array([[7.], [0.]]), np.array([9., 3.]))) == pytest.approx(3 * 4 / 1)
+    assert float(loss(np.array([[1.0, NAN], [NAN, 5.0]]), np.array([[4.0, 0.0], [0.0, 4.0]]))) == pytest.approx(
+        (9 + 1) / 2
+    )
+    assert float(loss(np.array([NAN, 2.0]), np.array([[7.0], [0.0]]), np.array([9.0, 3.0]))) == pytest.approx(3 * 4 / 1)
 
 
 @pytest.mark.parametrize("loss, labels", LOSSES, ids=lambda v: getattr(v, "name", ""))
@@ -72,7 +79,7 @@ def test_a_batch_without_labels_gives_zero_and_finite_gradients():
 
 @pytest.mark.parametrize("labels", [np.array([1, 0, -1]), np.array([[1], [0], [-1]])])
 def test_labels_of_shape_batch_and_batch_by_one_mean_the_same(labels):
-    p = np.array([[0., 2.], [1., 0.], [5., 5.]], "f4")
+    p = np.array([[0.0, 2.0], [1.0, 0.0], [5.0, 5.0]], "f4")
     expected = float(LOSSES[0][0](np.array([1, 0]), p[:2]))
     assert float(kt.Masked(LOSSES[0][0])(labels, p)) == pytest.approx(expected, rel=1e-6)
     number = kt.Masked(keras.losses.MeanAbsoluteError())
@@ -93,12 +100,12 @@ def test_a_value_of_ones_own_for_missing():
 
 def test_metrics_count_the_labels_seen():
     accuracy = MaskedMetric(keras.metrics.SparseCategoricalAccuracy(name="accuracy"))
-    accuracy.update_state(np.array([0, 1, -1, -1]), np.array([[2., 1.], [2., 1.], [2., 1.], [1., 2.]]))
+    accuracy.update_state(np.array([0, 1, -1, -1]), np.array([[2.0, 1.0], [2.0, 1.0], [2.0, 1.0], [1.0, 2.0]]))
     assert accuracy.name == "accuracy" and float(accuracy.result()) == 0.5
     error = MaskedMetric(keras.metrics.MeanAbsoluteError(name="mae"), elementwise=True)
-    error.update_state(np.array([[1., NAN], [NAN, NAN]]), np.array([[4., 9.], [9., 9.]]))
+    error.update_state(np.array([[1.0, NAN], [NAN, NAN]]), np.array([[4.0, 9.0], [9.0, 9.0]]))
     assert float(error.result()) == 3.0
-    error.update_state(np.array([[NAN, 2.]]), np.array([[0., 3.]]), np.array([3.]))
+    error.update_state(np.array([[NAN, 2.0]]), np.array([[0.0, 3.0]]), np.array([3.0]))
     assert float(error.result()) == pytest.approx((3 + 3 * 1) / 4)
     error.reset_state()
     assert float(error.result()) == 0.0

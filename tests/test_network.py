@@ -1,4 +1,5 @@
 """Frozen means inference; a forgotten compile raises; keys are checked."""
+
 import keras
 import numpy as np
 import pytest
@@ -44,7 +45,11 @@ def test_dropout_follows_the_weights_below_it(network):
 
     x = inputs = keras.Input((16, 16, 3))
     for layer in network.layers[1:]:
-        x = Spy(0.5, name=layer.name, trainable=layer.trainable)(x) if isinstance(layer, keras.layers.Dropout) else layer(x)
+        x = (
+            Spy(0.5, name=layer.name, trainable=layer.trainable)(x)
+            if isinstance(layer, keras.layers.Dropout)
+            else layer(x)
+        )
     Network(inputs, x)(pixels(2), training=True)
     assert seen == {"block_1_dropout": False, "block_2_dropout": False, "block_3_dropout": True}
 
@@ -94,8 +99,14 @@ def test_own_state_of_layers_with_frozen_and_without_weights():
     assert own_state(normalization) is None
 
 
-@pytest.mark.parametrize("change", [lambda m: kt.freeze(m), lambda m: kt.unfreeze(m, 2),
-                                    lambda m: setattr(m.get_layer("backbone").get_layer("block_3_conv"), "trainable", False)])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: kt.freeze(m),
+        lambda m: kt.unfreeze(m, 2),
+        lambda m: setattr(m.get_layer("backbone").get_layer("block_3_conv"), "trainable", False),
+    ],
+)
 @pytest.mark.parametrize("fitted", [True, False])
 def test_a_forgotten_compile_raises_and_trains_nothing(small_backbone, change, fitted):
     x, y = colour_task(8)

@@ -1,4 +1,5 @@
 """The package as a whole: what importing it loads, what it offers, and that classes are registered in time."""
+
 import json
 
 import pytest
@@ -30,6 +31,18 @@ def test_with_keras_loaded_importing_registers_every_class_a_model_may_hold():
         import json, keras, keras_transfer
         print(json.dumps([n for n in keras.saving.get_custom_objects() if n.startswith("keras_transfer>")]))"""
     registered = json.loads(run_python(code).stdout.splitlines()[-1])
-    for name in ("Network", "Masked", "MaskedMetric", "Classifier", "MultiLabel", "Regressor", "Ordinal", "Standardized",
-                 "CumulativeCrossentropy", "LayerwiseAdam", "LayerwiseSGD", "LayerwiseAdamW"):
+    for name in (
+        "Network",
+        "Masked",
+        "MaskedMetric",
+        "Classifier",
+        "MultiLabel",
+        "Regressor",
+        "Ordinal",
+        "Standardized",
+        "CumulativeCrossentropy",
+        "LayerwiseAdam",
+        "LayerwiseSGD",
+        "LayerwiseAdamW",
+    ):
         assert f"keras_transfer>{name}" in registered

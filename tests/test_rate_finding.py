@@ -19,8 +19,11 @@ def dataset():
 
 
 def state(model):
-    return values(model) + [v.numpy() for v in model.optimizer.variables] + [
-        v.numpy() for v in model.variables if "seed_generator" in v.path]
+    return (
+        values(model)
+        + [v.numpy() for v in model.optimizer.variables]
+        + [v.numpy() for v in model.variables if "seed_generator" in v.path]
+    )
 
 
 @pytest.mark.parametrize("fitted", [False, True])
@@ -53,7 +56,7 @@ def test_the_steepest_fall_by_hand():
     rates = np.geomspace(1e-4, 1e0, 41)
     curve = 2 - 1 / (1 + np.exp(-8 * (np.log10(rates) + 2)))  # falls fastest at 1e-2
     found = LearningRates(rates, curve, 0.0).from_losses(rates, np.array([*curve]))
-    assert found.suggestion == pytest.approx(10 ** -1.6, rel=0.5)  # the running mean lags by some steps
+    assert found.suggestion == pytest.approx(10**-1.6, rel=0.5)  # the running mean lags by some steps
     assert np.allclose(smoothed([3.0, 3.0, 3.0]), 3.0) and smoothed([1.0, 2.0])[1] == pytest.approx((0.09 + 0.2) / 0.19)
 
 
@@ -73,15 +76,21 @@ def test_a_loss_that_is_no_number_from_the_first_step_on(model):
     assert all(np.array_equal(a, b) for a, b in zip(before, values(model)))
 
 
-@pytest.mark.parametrize("options, error", [
-    ({"steps": 3}, "`steps` must be a whole number of at least 10"),
-    ({"lowest": 1.0, "highest": 0.1}, "`lowest` must be over 0 and less than `highest`")])
+@pytest.mark.parametrize(
+    "options, error",
+    [
+        ({"steps": 3}, "`steps` must be a whole number of at least 10"),
+        ({"lowest": 1.0, "highest": 0.1}, "`lowest` must be over 0 and less than `highest`"),
+    ],
+)
 def test_arguments_out_of_range(model, dataset, options, error):
     with pytest.raises(ValueError, match=error):
         kt.find_learning_rate(model, dataset, **options)
 
 
 def test_a_schedule_is_refused(model, dataset):
-    model.compile(optimizer=keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 9)), **kt.objectives(model))
+    model.compile(
+        optimizer=keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 9)), **kt.objectives(model)
+    )
     with pytest.raises(ValueError, match="learning rate is a schedule, which can't be moved. Compile with a number"):
         kt.find_learning_rate(model, dataset)

@@ -1,4 +1,5 @@
 """Layer-wise rates: updates by hand, against separate optimizers, saved and loaded, moments kept."""
+
 import keras
 import numpy as np
 import pytest
@@ -23,12 +24,15 @@ def test_multipliers_fall_from_block_to_block_and_heads_have_one(model):
 def test_one_adam_step_by_hand(model):
     """The first step of Adam is the rate times the sign of the gradient."""
     x, y = colour_task(16)
-    model.compile(optimizer=kt.layerwise(keras.optimizers.Adam(0.01, epsilon=1e-12), model, decay=0.5), **kt.objectives(model))
+    model.compile(
+        optimizer=kt.layerwise(keras.optimizers.Adam(0.01, epsilon=1e-12), model, decay=0.5), **kt.objectives(model)
+    )
     before = {w.path: w.numpy() for w in model.trainable_weights}
     model.fit(x, y, verbose=0, batch_size=16)
     step = {p.split("/")[0]: np.abs(w.numpy() - before[p]).max() for w in model.trainable_weights for p in [w.path]}
-    assert step == pytest.approx({"block_1_conv": 0.00125, "block_2_conv": 0.0025, "block_3_conv": 0.005,
-                                  "classifier": 0.01}, rel=1e-3)
+    assert step == pytest.approx(
+        {"block_1_conv": 0.00125, "block_2_conv": 0.0025, "block_3_conv": 0.005, "classifier": 0.01}, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("base", _CLASSES, ids=lambda c: c.__name__)
@@ -45,7 +49,10 @@ def test_every_stock_optimizer(base):
         return a.numpy(), b.numpy()
 
     plain = train(base(rate, **decay))
-    same, scaled = train(_CLASSES[base](rate, **decay)), train(_CLASSES[base](rate, **decay, multipliers={"a": 0.1 * ftrl}))
+    same, scaled = (
+        train(_CLASSES[base](rate, **decay)),
+        train(_CLASSES[base](rate, **decay, multipliers={"a": 0.1 * ftrl})),
+    )
     assert all(np.array_equal(p, s) for p, s in zip(plain, same))
     assert (ftrl or np.array_equal(scaled[0], np.ones((2, 2)))) and not np.array_equal(plain[0], scaled[0])
     assert np.array_equal(scaled[1], plain[1])
@@ -159,9 +166,17 @@ def test_decay_out_of_range(model, decay):
 
 def test_weights_of_equal_path_are_refused(small_backbone):
     inputs = keras.Input((16, 16, 3))
-    first, second = (keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(3, 3, padding="same", name=n),
-                                       keras.layers.Conv2D(3, 3, padding="same", name="same")], name=n + "s")
-                     for n in ("block_1", "block_2"))
+    first, second = (
+        keras.Sequential(
+            [
+                keras.Input((16, 16, 3)),
+                keras.layers.Conv2D(3, 3, padding="same", name=n),
+                keras.layers.Conv2D(3, 3, padding="same", name="same"),
+            ],
+            name=n + "s",
+        )
+        for n in ("block_1", "block_2")
+    )
     model = kt.attach(keras.Model(inputs, second(first(inputs))), kt.heads.Classifier(2))
     kt.unfreeze(model)
     if len({w.path for w in model.weights}) == len(model.weights):

@@ -1,4 +1,5 @@
 """The recipe: two phases, the best weights, one History; killed and resumed, bit for bit."""
+
 import json
 import os
 import signal
@@ -34,14 +35,22 @@ def test_head_first_then_the_last_layers_and_it_learns(model, photo_folder):
         def on_epoch_end(self, epoch, logs=None):
             moved.append(not np.array_equal(before[start.path], start.numpy()))
 
-    history = kt.fine_tune(model, train, valid, head_epochs=3, epochs=2, last="block_3", seed=1, verbose=0, callbacks=[Watch()])
+    history = kt.fine_tune(
+        model, train, valid, head_epochs=3, epochs=2, last="block_3", seed=1, verbose=0, callbacks=[Watch()]
+    )
     assert moved == [False, False, False, True, True]
     assert history.history["phase"] == ["head"] * 3 + ["tune"] * 2 and history.epoch == [0, 1, 2, 3, 4]
     assert history.history["learning_rate"] == pytest.approx([1e-3] * 3 + [1e-4, 0.5e-4])
     assert set(history.history) == {"accuracy", "loss", "val_accuracy", "val_loss", "learning_rate", "phase"}
     assert history.history["loss"][-1] < history.history["loss"][0] and model.history is history
     still = [w.path for w in model.weights if np.array_equal(before[w.path], w.numpy())]
-    assert {p.split("/")[0] for p in still} == {"block_1_conv", "block_1_bn", "block_2_conv", "block_2_bn", "block_3_bn"}
+    assert {p.split("/")[0] for p in still} == {
+        "block_1_conv",
+        "block_1_bn",
+        "block_2_conv",
+        "block_2_bn",
+        "block_3_bn",
+    }
 
 
 def test_it_learns_something_real(model, photo_folder):
@@ -59,8 +68,11 @@ def test_features_in_memory_give_the_same_losses_as_the_whole_model(small_backbo
         keras.utils.set_random_seed(2)
         model = kt.attach(small_backbone(), kt.heads.Classifier(3, dropout=0.3))
         train, valid = sets(photo_folder)
-        histories.append(kt.fine_tune(model, train, valid, head_epochs=2, epochs=3, last="block_2", seed=4, verbose=0,
-                                      callbacks=callbacks).history)
+        histories.append(
+            kt.fine_tune(
+                model, train, valid, head_epochs=2, epochs=3, last="block_2", seed=4, verbose=0, callbacks=callbacks
+            ).history
+        )
     for name in ("loss", "val_loss", "accuracy"):
         assert histories[0][name] == pytest.approx(histories[1][name], rel=1e-5)
 
@@ -94,8 +106,11 @@ def test_without_validation_nothing_ends_early_and_the_last_weights_stay(model):
 
 def test_a_compiled_model_keeps_its_loss_metrics_and_optimizer(model):
     x, y = colour_task(16)
-    model.compile(optimizer=keras.optimizers.SGD(0.05, momentum=0.9), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                  metrics=[keras.metrics.SparseTopKCategoricalAccuracy(2, name="top2")])
+    model.compile(
+        optimizer=keras.optimizers.SGD(0.05, momentum=0.9),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.SparseTopKCategoricalAccuracy(2, name="top2")],
+    )
     history = kt.fine_tune(model, (x, y), head_epochs=1, epochs=1, seed=1, verbose=0)
     assert set(history.history) == {"loss", "top2", "learning_rate", "phase"}
     assert history.history["learning_rate"] == pytest.approx([0.05, 0.005])
@@ -114,7 +129,9 @@ def test_the_rate_of_the_second_phase_falls_along_half_a_cosine_unless_a_callbac
     rates = kt.fine_tune(model, (x, y), head_epochs=1, epochs=4, seed=1, verbose=0).history["learning_rate"]
     assert rates == pytest.approx([1e-3, 1e-4, 0.853553e-4, 0.5e-4, 0.146447e-4], rel=1e-4)
     scheduler = keras.callbacks.LearningRateScheduler(lambda epoch: 0.01 / (epoch + 1))
-    rates = kt.fine_tune(model, (x, y), head_epochs=1, epochs=2, seed=1, verbose=0, callbacks=[scheduler]).history["learning_rate"]
+    rates = kt.fine_tune(model, (x, y), head_epochs=1, epochs=2, seed=1, verbose=0, callbacks=[scheduler]).history[
+        "learning_rate"
+    ]
     assert rates == pytest.approx([0.01, 0.005, 0.01 / 3])
 
 
@@ -129,17 +146,25 @@ def test_moments_of_the_head_are_kept_between_the_phases(model):
             self.note("end")
 
         def note(self, when):
-            seen.setdefault(when, []).append([v.numpy() for v in self.model.optimizer.variables
-                                              if "classifier" in v.path and "kernel" in v.path])
+            seen.setdefault(when, []).append(
+                [v.numpy() for v in self.model.optimizer.variables if "classifier" in v.path and "kernel" in v.path]
+            )
 
     kt.fine_tune(model, colour_task(16), head_epochs=2, epochs=1, seed=1, verbose=0, callbacks=[Look()])
-    assert len(seen["end"][0]) == 2 and all(np.array_equal(a, b) and a.any() for a, b in zip(seen["end"][0], seen["begin"][1]))
+    assert len(seen["end"][0]) == 2 and all(
+        np.array_equal(a, b) and a.any() for a, b in zip(seen["end"][0], seen["begin"][1])
+    )
 
 
 def test_several_heads_with_missing_labels(small_backbone):
     x, y = colour_task(16)
-    labels = {"colour": np.where(np.arange(16) % 2, y, -1), "light": np.where(np.arange(16) % 3, x.mean((1, 2, 3)), np.nan)}
-    model = kt.attach(small_backbone(), {"colour": kt.heads.Classifier(3), "light": kt.heads.Regressor({"mean": 120.0, "std": 30.0})})
+    labels = {
+        "colour": np.where(np.arange(16) % 2, y, -1),
+        "light": np.where(np.arange(16) % 3, x.mean((1, 2, 3)), np.nan),
+    }
+    model = kt.attach(
+        small_backbone(), {"colour": kt.heads.Classifier(3), "light": kt.heads.Regressor({"mean": 120.0, "std": 30.0})}
+    )
     history = kt.fine_tune(model, (x, labels), (x, labels), head_epochs=2, epochs=1, seed=1, verbose=0)
     assert np.isfinite(history.history["loss"]).all() and "val_light_mae" in history.history
 
@@ -148,8 +173,15 @@ def test_a_function_may_set_what_trains(model, photo_folder):
     train, _ = sets(photo_folder)
     norm = model.get_layer("backbone").get_layer("block_3_bn")
     before = norm.moving_mean.numpy(), model.get_layer("backbone").get_layer("block_2_bn").moving_mean.numpy()
-    kt.fine_tune(model, train, head_epochs=1, epochs=1, seed=1, verbose=0,  # without validation the last weights stay
-                 last=lambda m: kt.unfreeze(m, "block_3", norms=True))
+    kt.fine_tune(
+        model,
+        train,
+        head_epochs=1,
+        epochs=1,
+        seed=1,
+        verbose=0,  # without validation the last weights stay
+        last=lambda m: kt.unfreeze(m, "block_3", norms=True),
+    )
     assert norm.trainable and not np.array_equal(norm.moving_mean.numpy(), before[0])
     assert np.array_equal(model.get_layer("backbone").get_layer("block_2_bn").moving_mean.numpy(), before[1])
 
@@ -174,11 +206,15 @@ def test_last_quarter_is_rounded_to_a_block(small_backbone):
     assert last_quarter(mobile) == "block_13"
 
 
-@pytest.mark.parametrize("options, kind, error", [
-    ({"head_epochs": 0, "epochs": 0}, ValueError, "are both 0, so there is nothing to train"),
-    ({"head_epochs": -1}, ValueError, "`head_epochs` must be a whole number of at least 0. Received: -1"),
-    ({"last": "block_9"}, ValueError, "`last` names no layer or block of the backbone: 'block_9'"),
-    ({"seed": 1.5}, ValueError, "`seed` must be a whole number")])
+@pytest.mark.parametrize(
+    "options, kind, error",
+    [
+        ({"head_epochs": 0, "epochs": 0}, ValueError, "are both 0, so there is nothing to train"),
+        ({"head_epochs": -1}, ValueError, "`head_epochs` must be a whole number of at least 0. Received: -1"),
+        ({"last": "block_9"}, ValueError, "`last` names no layer or block of the backbone: 'block_9'"),
+        ({"seed": 1.5}, ValueError, "`seed` must be a whole number"),
+    ],
+)
 def test_arguments_out_of_range(model, options, kind, error):
     with pytest.raises(kind, match=error):
         kt.fine_tune(model, colour_task(8), verbose=0, **options)
@@ -212,8 +248,13 @@ def test_killed_anywhere_it_goes_on_to_the_same_bits(photo_folder, tmp_path, aug
     arguments = [photo_folder, tmp_path / "killed", os.path.dirname(__file__), augment]
     expected = run_python(RUN, photo_folder, tmp_path / "whole", *arguments[2:]).stdout.splitlines()[-1]
     for lines in kills:  # of output, after which the process is killed: phase, "Epoch", results
-        process = subprocess.Popen([sys.executable, "-c", RUN, *map(str, arguments)], stdout=subprocess.PIPE, text=True,
-                                   stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            text=True,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
         for _ in range(lines):
             process.stdout.readline()
         process.send_signal(signal.SIGKILL)
@@ -231,13 +272,26 @@ def test_killed_anywhere_it_goes_on_to_the_same_bits(photo_folder, tmp_path, aug
 def test_the_control_another_seed_gives_other_bits(photo_folder, tmp_path):
     arguments = [tmp_path / "a", os.path.dirname(__file__), "plain"]
     first = run_python(RUN, photo_folder, *arguments).stdout.splitlines()[-1]
-    other = run_python(RUN.replace("seed=7", "seed=8"), photo_folder, tmp_path / "b", *arguments[1:]).stdout.splitlines()[-1]
+    other = run_python(
+        RUN.replace("seed=7", "seed=8"), photo_folder, tmp_path / "b", *arguments[1:]
+    ).stdout.splitlines()[-1]
     assert json.loads(first)[0] != json.loads(other)[0]
 
 
 def test_a_checkpoint_of_another_run_is_refused(small_backbone, photo_folder, tmp_path):
     train, valid = sets(photo_folder)
-    kt.fine_tune(kt.attach(small_backbone(), kt.heads.Classifier(3)), train, valid, head_epochs=1, epochs=0, directory=tmp_path, seed=1, verbose=0)
+    kt.fine_tune(
+        kt.attach(small_backbone(), kt.heads.Classifier(3)),
+        train,
+        valid,
+        head_epochs=1,
+        epochs=0,
+        directory=tmp_path,
+        seed=1,
+        verbose=0,
+    )
     model = kt.attach(small_backbone(), kt.heads.Classifier(3))
-    with pytest.raises(ValueError, match="checkpoint.npz is of another run: seed was 1 and is 2. Give the same settings"):
+    with pytest.raises(
+        ValueError, match="checkpoint.npz is of another run: seed was 1 and is 2. Give the same settings"
+    ):
         kt.fine_tune(model, train, valid, head_epochs=1, epochs=0, directory=tmp_path, seed=2, verbose=0)

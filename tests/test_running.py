@@ -13,7 +13,12 @@ def parts(small_backbone):
     history = keras.callbacks.History()
     history.epoch, history.history = [0, 1], {"loss": [0.5, 0.25], "phase": ["head", "tune"]}
     model = kt.attach(small_backbone(), kt.heads.Classifier(3))
-    return {"model": model, "labels": ["Ä", "b"], "history": history, "config": {**dict.fromkeys(running.NEEDED), "seed": 3}}
+    return {
+        "model": model,
+        "labels": ["Ä", "b"],
+        "history": history,
+        "config": {**dict.fromkeys(running.NEEDED), "seed": 3},
+    }
 
 
 def test_written_and_read_again(parts, tmp_path):
@@ -44,8 +49,14 @@ def test_a_folder_that_is_no_run(tmp_path):
         running.read_run(tmp_path)
 
 
-@pytest.mark.parametrize("text, said", [("", "is damaged .Expecting value"), ("{}", "it doesn't say image_size, fit"),
-                                        ("[1]", "it doesn't say image_size")])
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("", "is damaged .Expecting value"),
+        ("{}", "it doesn't say image_size, fit"),
+        ("[1]", "it doesn't say image_size"),
+    ],
+)
 def test_a_damaged_config(parts, tmp_path, text, said):
     running.write_run(tmp_path / "run", parts.pop("model"), **parts)
     (tmp_path / "run" / "config.json").write_text(text)

@@ -10,7 +10,13 @@ def test_a_row_a_block_and_the_sum(small_backbone):
     table = kt.summary(model)
     assert [row["block"] for row in table] == ["block_1", "block_2", "block_3", "colour", "light", "total"]
     conv = 8 * 3 * 3 * 12 + 12  # block 3: 8 channels in, 12 out
-    assert table[2] == {"block": "block_3", "layers": 5, "parameters": conv + 4 * 12, "trainable": conv + 2 * 12, "norms": "training"}
+    assert table[2] == {
+        "block": "block_3",
+        "layers": 5,
+        "parameters": conv + 4 * 12,
+        "trainable": conv + 2 * 12,
+        "norms": "training",
+    }
     assert table[0]["trainable"] == 0 and table[0]["norms"] == "frozen"
     assert table[3] == {"block": "colour", "layers": 1, "parameters": 39, "trainable": 39, "norms": ""}
     assert table[-1]["parameters"] == model.count_params()

@@ -2,11 +2,20 @@ import pytest
 
 from keras_transfer._table import Table
 
-ROWS = Table([{"name": "a", "count": 1234, "share": 0.25, "ok": True}, {"name": "longer", "count": 5, "share": 2 / 3, "ok": None}])
+ROWS = Table(
+    [
+        {"name": "a", "count": 1234, "share": 0.25, "ok": True},
+        {"name": "longer", "count": 5, "share": 2 / 3, "ok": None},
+    ]
+)
 
 
 def test_columns_are_aligned_and_numbers_readable():
-    assert str(ROWS).splitlines() == ["name    count   share  ok", "a       1,234    0.25  yes", "longer      5  0.6667"]
+    assert str(ROWS).splitlines() == [
+        "name    count   share  ok",
+        "a       1,234    0.25  yes",
+        "longer      5  0.6667",
+    ]
     assert str(Table()) == "(no rows)" and Table().columns == []
 
 

@@ -1,4 +1,5 @@
 """A run in progress: goes on with the same settings only, and leaves nothing where nothing was trained."""
+
 import pytest
 
 from keras_transfer.checkpointing import FILE

@@ -1,4 +1,5 @@
 """TF Serving's REST language: JSON in, the tensors of a signature, JSON out."""
+
 import base64
 import binascii
 
@@ -78,7 +79,9 @@ def _columns(instances, wanted):
         return {next(iter(wanted)): instances}
     for number, row in enumerate(instances):
         if set(row) != set(wanted):
-            raise ValueError(f"Instance {number} has {', '.join(sorted(row)) or 'nothing'}; wanted: {', '.join(wanted)}.")
+            raise ValueError(
+                f"Instance {number} has {', '.join(sorted(row)) or 'nothing'}; wanted: {', '.join(wanted)}."
+            )
     return {key: [row[key] for row in instances] for key in wanted}
 
 

@@ -1,4 +1,5 @@
 """The web application: TF Serving's paths, and a page for people."""
+
 import asyncio
 import importlib.resources
 import json
@@ -13,7 +14,11 @@ _SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-_PAGE = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript"), "/page.css": ("page.css", "text/css")}
+_PAGE = {
+    "/": ("page.html", "text/html"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/page.css": ("page.css", "text/css"),
+}
 
 
 class Refused(Exception):
@@ -21,7 +26,7 @@ class Refused(Exception):
 
     def __init__(self, status, text):
         super().__init__(text)
-        self.status = status
+        self.status_code = status
 
 
 def application(served, name, labels=None, *, hosts=("*",), largest=LARGEST, patience=PATIENCE):
@@ -41,61 +46,78 @@ def application(served, name, labels=None, *, hosts=("*",), largest=LARGEST, pat
 
     Returns:
         A Starlette application.
+
+    Raises:
+        ImportError: the extra `serve` is missing.
     """
     _check.extra("starlette", "serve")
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
-    from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
 
-    def find(request):
-        if request.path_params["name"] != name or request.path_params.get("version", served.version) != served.version:
-            raise Refused(404, f"There is no model {request.url.path!r}. There is: /v1/models/{name}, version {served.version}.")
-
-    async def status(request):
-        find(request)
-        fine = {"error_code": "OK", "error_message": ""}
-        return JSONResponse({"model_version_status": [{"version": served.version, "state": "AVAILABLE", "status": fine}]})
-
-    async def predict(request):
-        find(request)
-        asked = _parsed(await _body(request, largest))
-        try:
-            said = await asyncio.wait_for(asyncio.to_thread(served.answer, asked), patience)
-        except TimeoutError:
-            raise Refused(504, f"The answer took more than {patience:g} seconds.") from None
-        except ValueError as error:
-            raise Refused(400, str(error)) from error
-        return JSONResponse(said)
-
-    async def about(request):
-        return JSONResponse({"name": name, "labels": labels or {}, "inputs": sorted(served.signatures["serving_default"][0])})
-
-    async def page(request):
-        file, kind = _PAGE[request.url.path]
-        text = (importlib.resources.files(__package__) / "page" / file).read_text(encoding="utf-8")
-        return Response(text, media_type=kind, headers=_SAFE)
-
-    async def refused(request, error):
-        return JSONResponse({"error": str(error)}, error.status)
-
-    async def failed(request, error):
-        return JSONResponse({"error": getattr(error, "detail", "Something went wrong.")}, getattr(error, "status_code", 500))
-
-    model = "/v1/models/{name}"
+    paths, model = _Paths(served, name, labels or {}, largest, patience), "/v1/models/{name}"
     return Starlette(
         routes=[
-            Route(model + "/versions/{version}:predict", predict, methods=["POST"]),
-            Route(model + ":predict", predict, methods=["POST"]),
-            Route(model + "/versions/{version}", status),
-            Route(model, status),
-            Route("/about", about),
-            *(Route(path, page) for path in _PAGE),
+            Route(model + "/versions/{version}:predict", paths.predict, methods=["POST"]),
+            Route(model + ":predict", paths.predict, methods=["POST"]),
+            Route(model + "/versions/{version}", paths.status),
+            Route(model, paths.status),
+            Route("/about", paths.about),
+            *(Route(path, paths.page) for path in _PAGE),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
-        exception_handlers={Refused: refused, 404: failed, 405: failed, 500: failed},
+        exception_handlers=dict.fromkeys([Refused, 404, 405, 500], paths.failed),
     )
+
+
+class _Paths:
+    """What each path answers."""
+
+    def __init__(self, served, name, labels, largest, patience):
+        from starlette import responses
+
+        self.served, self.name, self.labels = served, name, labels
+        self.largest, self.patience = largest, patience
+        self.json, self.text = responses.JSONResponse, responses.Response
+
+    def find(self, request):
+        asked = request.path_params
+        if asked["name"] != self.name or asked.get("version", self.served.version) != self.served.version:
+            raise Refused(
+                404,
+                f"There is no model {request.url.path!r}. There is: /v1/models/{self.name}, "
+                f"version {self.served.version}.",
+            )
+
+    async def status(self, request):
+        self.find(request)
+        fine = {"error_code": "OK", "error_message": ""}
+        state = {"version": self.served.version, "state": "AVAILABLE", "status": fine}
+        return self.json({"model_version_status": [state]})
+
+    async def predict(self, request):
+        self.find(request)
+        asked = _parsed(await _body(request, self.largest))
+        try:
+            return self.json(await asyncio.wait_for(asyncio.to_thread(self.served.answer, asked), self.patience))
+        except TimeoutError:
+            raise Refused(504, f"The answer took more than {self.patience:g} seconds.") from None
+        except ValueError as error:
+            raise Refused(400, str(error)) from error
+
+    async def about(self, request):
+        inputs = sorted(self.served.signatures["serving_default"][0])
+        return self.json({"name": self.name, "labels": self.labels, "inputs": inputs})
+
+    async def page(self, request):
+        file, kind = _PAGE[request.url.path]
+        text = (importlib.resources.files(__package__) / "page" / file).read_text(encoding="utf-8")
+        return self.text(text, media_type=kind, headers=_SAFE)
+
+    async def failed(self, request, error):
+        said = str(error) if isinstance(error, Refused) else getattr(error, "detail", "Something went wrong.")
+        return self.json({"error": said}, getattr(error, "status_code", 500))
 
 
 async def _body(request, largest):

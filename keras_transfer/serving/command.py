@@ -1,4 +1,5 @@
 """`keras-transfer serve`: a run or an export, in a browser and for `curl`."""
+
 import json
 import pathlib
 import socket
@@ -19,12 +20,17 @@ def serve(options):
         folder = exported(options.run, scratch)
         name = options.name or _name(options.run)
         served = Served(folder)
-        app = application(served, name, labels_of(folder, served), hosts=LOOPBACK if options.host in LOOPBACK else ("*",))
+        app = application(
+            served, name, labels_of(folder, served), hosts=LOOPBACK if options.host in LOOPBACK else ("*",)
+        )
         listening = _listening(options.host, options.port)
         port = listening.getsockname()[1]
         url = f"http://{'localhost' if options.host in LOOPBACK else options.host}:{port}"
-        print(f"{url} shows a page to drop photos on. Stop with Ctrl-C.\n"
-              f"For programs: curl {url}/v1/models/{name}; to predict, POST to {url}/v1/models/{name}:predict", flush=True)
+        print(
+            f"{url} shows a page to drop photos on. Stop with Ctrl-C.\n"
+            f"For programs: curl {url}/v1/models/{name}; to predict, POST to {url}/v1/models/{name}:predict",
+            flush=True,
+        )
         if options.host not in LOOPBACK:
             print(f"Everybody who reaches {options.host} can use it: it asks for no password.", file=sys.stderr)
         config = uvicorn.Config(app, log_level="warning", limit_concurrency=32, timeout_keep_alive=5)
@@ -70,5 +76,7 @@ def _listening(host, port):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        raise OSError(f"Port {port} of {host} can't be used ({getattr(error, 'strerror', None) or error}). Give another "
-                      "with --port, or 0 for any that is free.") from error
+        raise OSError(
+            f"Port {port} of {host} can't be used ({getattr(error, 'strerror', None) or error}). Give another "
+            "with --port, or 0 for any that is free."
+        ) from error

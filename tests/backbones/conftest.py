@@ -1,4 +1,5 @@
 """Photos to run backbones on, made up or real, and the real weights."""
+
 import csv
 import json
 
@@ -12,8 +13,10 @@ def made_up_photos(count, side, seed=0, channels=3):
     rng = np.random.default_rng(seed)
     photos = []
     for _ in range(count):
-        planes = [Image.fromarray(rng.integers(0, 256, (5, 5), dtype="uint8")).resize((side, side), Image.BICUBIC)
-                  for _ in range(channels)]
+        planes = [
+            Image.fromarray(rng.integers(0, 256, (5, 5), dtype="uint8")).resize((side, side), Image.BICUBIC)
+            for _ in range(channels)
+        ]
         photo = np.stack([np.asarray(plane, "float32") for plane in planes], -1)
         photo[: side // 2] *= rng.uniform(0.5, 1)
         photos.append(np.clip(photo + rng.normal(0, 8, photo.shape), 0, 255))
@@ -27,11 +30,19 @@ def photos():
 
 
 # Breeds whose ImageNet name is another one; the others are found by their first words.
-_ALIASES = {"english_cocker_spaniel": "cocker_spaniel", "egyptian_mau": "egyptian_cat",
-            "scottish_terrier": "scotch_terrier", "japanese_chin": "japanese_spaniel", "basset_hound": "basset",
-            "german_shorthaired": "german_short_haired_pointer", "leonberger": "leonberg", "persian": "persian_cat",
-            "siamese": "siamese_cat", "staffordshire_bull_terrier": "staffordshire_bullterrier",
-            "wheaten_terrier": "soft_coated_wheaten_terrier"}
+_ALIASES = {
+    "english_cocker_spaniel": "cocker_spaniel",
+    "egyptian_mau": "egyptian_cat",
+    "scottish_terrier": "scotch_terrier",
+    "japanese_chin": "japanese_spaniel",
+    "basset_hound": "basset",
+    "german_shorthaired": "german_short_haired_pointer",
+    "leonberger": "leonberg",
+    "persian": "persian_cat",
+    "siamese": "siamese_cat",
+    "staffordshire_bull_terrier": "staffordshire_bullterrier",
+    "wheaten_terrier": "soft_coated_wheaten_terrier",
+}
 
 
 def _cropped(image, resampling):
@@ -51,14 +62,18 @@ def pets(real_data):
         rows = [(row["file"], classes.get(_ALIASES.get(row["breed"], row["breed"]))) for row in csv.DictReader(file)]
     rows = [row for row in rows if row[1] is not None]
     folder = real_data / "datasets/pets/images"
-    return lambda resampling: (np.stack([_cropped(Image.open(folder / name), resampling) for name, _ in rows]),
-                               np.array([label for _, label in rows]))
+    return lambda resampling: (
+        np.stack([_cropped(Image.open(folder / name), resampling) for name, _ in rows]),
+        np.array([label for _, label in rows]),
+    )
 
 
 @pytest.fixture(scope="session")
 def accuracy():
     """`accuracy(logits, classes)`: the shares of photos whose class is first, and among the first five."""
+
     def shares(logits, classes):
         best = np.argsort(-logits, axis=1)[:, :5] == classes[:, None]
         return best[:, 0].mean(), best.any(1).mean()
+
     return shares

@@ -12,10 +12,20 @@ from keras_transfer.backbones import applications
 from keras_transfer.backbones.catalogue import APPLICATIONS, CATALOGUE
 
 TOLERANCE = 1e-5
-MODULES = {"ConvNeXt": "convnext", "DenseNet": "densenet", "EfficientNetB": "efficientnet",
-           "EfficientNetV2": "efficientnet_v2", "InceptionResNetV2": "inception_resnet_v2",
-           "InceptionV3": "inception_v3", "MobileNetV2": "mobilenet_v2", "MobileNetV3": "mobilenet_v3",
-           "NASNet": "nasnet", "VGG16": "vgg16", "VGG19": "vgg19", "Xception": "xception"}
+MODULES = {
+    "ConvNeXt": "convnext",
+    "DenseNet": "densenet",
+    "EfficientNetB": "efficientnet",
+    "EfficientNetV2": "efficientnet_v2",
+    "InceptionResNetV2": "inception_resnet_v2",
+    "InceptionV3": "inception_v3",
+    "MobileNetV2": "mobilenet_v2",
+    "MobileNetV3": "mobilenet_v3",
+    "NASNet": "nasnet",
+    "VGG16": "vgg16",
+    "VGG19": "vgg19",
+    "Xception": "xception",
+}
 FAST = ["DenseNet121", "EfficientNetB0", "MobileNet", "MobileNetV2", "MobileNetV3Small", "VGG16"]
 ALL = [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in APPLICATIONS]
 
@@ -45,16 +55,16 @@ def calibrate(model, inputs):
     any scaling."""
     for layer in leaves(model):
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0                            # one pass in training mode then sets them, bottom to top
-        elif type(layer).__name__ == "LayerScale":          # ConvNeXt's branches start at 1e-6
+            layer.momentum = 0.0  # one pass in training mode then sets them, bottom to top
+        elif type(layer).__name__ == "LayerScale":  # ConvNeXt's branches start at 1e-6
             layer.gamma.assign(np.ones(layer.gamma.shape))
     if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in leaves(model)):
         for layer in leaves(model):
-            if isinstance(layer, keras.layers.Conv2D):      # VGG has no norms: Glorot's scale to He's
+            if isinstance(layer, keras.layers.Conv2D):  # VGG has no norms: Glorot's scale to He's
                 layer.kernel.assign(layer.kernel * 2**0.5)
     model(inputs, training=True)
     for layer in leaves(model):
-        if isinstance(layer, keras.layers.BatchNormalization):      # channels without variance would blow up rounding
+        if isinstance(layer, keras.layers.BatchNormalization):  # channels without variance would blow up rounding
             layer.moving_variance.assign(layer.moving_variance + 0.1 * np.mean(layer.moving_variance.numpy()))
 
 
@@ -68,8 +78,9 @@ def wrongly_scaled(name, photos):
 def test_features_equal_those_of_keras_on_preprocessed_pixels(name, photos, record_property):
     side = max(64, APPLICATIONS[name].least)
     pixels = photos(side)
-    theirs = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(side, side, 3),
-                                               pooling="avg")
+    theirs = getattr(keras.applications, name)(
+        include_top=False, weights=None, input_shape=(side, side, 3), pooling="avg"
+    )
     calibrate(theirs, preprocessed(name, pixels))
     ours = kt.backbone(name, weights=None, input_shape=(side, side, 3))
     ours.set_weights(theirs.get_weights())
@@ -82,7 +93,7 @@ def test_features_equal_those_of_keras_on_preprocessed_pixels(name, photos, reco
 
     assert features.shape == (len(pixels), APPLICATIONS[name].features)
     assert ours.count_params() == theirs.count_params() == APPLICATIONS[name].parameters
-    assert 1e-2 < largest < 1e4 and wanted.std(0).max() > 1e-3 * largest    # features that tell photos apart
+    assert 1e-2 < largest < 1e4 and wanted.std(0).max() > 1e-3 * largest  # features that tell photos apart
     assert difference < TOLERANCE
     assert np.abs(wrong - wanted).max() / largest > 100 * TOLERANCE
     keras.backend.clear_session()
@@ -103,8 +114,13 @@ for path in sorted(pathlib.Path().glob("*.keras")):
     same = np.abs(features - kept["features"]).max() < 1e-6 * largest
     print(type(model).__name__, model.name, bool(largest > 0.01), bool(same))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
-                          env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
     assert done.stdout.splitlines() == ["Network backbone True True"] * 4, done.stderr[-2000:]
 
 
@@ -124,7 +140,7 @@ def twin(small, photos):
 def like(twin, source, **options):
     """Another backbone with the weights of `twin`."""
     model = kt.backbone(source, weights=None, **options)
-    model.set_weights(twin.get_weights()[:len(model.weights)])
+    model.set_weights(twin.get_weights()[: len(model.weights)])
     return model
 
 
@@ -158,13 +174,14 @@ def test_pooling_by_hand(small, twin, photos):
 
 def test_convnext_norms_after_pooling_each_way(photos):
     pixels = photos(32, 3)
-    maps = kt.backbone("ConvNeXtTiny", weights=None, input_shape=(32, 32, 3), pooling=None,
-                       at="convnext_tiny_stage_3_block_2_identity")
+    maps = kt.backbone(
+        "ConvNeXtTiny", weights=None, input_shape=(32, 32, 3), pooling=None, at="convnext_tiny_stage_3_block_2_identity"
+    )
     both = kt.backbone("ConvNeXtTiny", weights=None, input_shape=(32, 32, 3), pooling="both")
     assert both.output_shape == (None, 2 * 768) and maps.output_shape == (None, 1, 1, 768)
     calibrate(both, pixels)
     features = np.asarray(both(pixels)).reshape(3, 2, 768)
-    np.testing.assert_allclose(features.mean(-1), 0, atol=1e-5)    # a fresh norm leaves mean 0 and deviation 1
+    np.testing.assert_allclose(features.mean(-1), 0, atol=1e-5)  # a fresh norm leaves mean 0 and deviation 1
     np.testing.assert_allclose(features.std(-1), 1, atol=1e-3)
 
 
@@ -172,7 +189,7 @@ def test_convnext_norms_after_pooling_each_way(photos):
 def test_any_size(small, size, photos):
     sides = size if isinstance(size, tuple) else (size, size)
     model = kt.backbone(small, weights=None, input_shape=(*sides, 3))
-    pixels = photos(64)[:, :(sides[0] or 50), :(sides[1] or 61)]
+    pixels = photos(64)[:, : (sides[0] or 50), : (sides[1] or 61)]
     assert model(pixels).shape == (6, 256)
 
 
@@ -206,38 +223,59 @@ def test_application_builder_arguments(small):
     assert len({small, kt.backbones.Application("MobileNet", alpha=0.25)}) == 1
 
 
-@pytest.mark.parametrize("arguments, said", [
-    (("MobileNetV22",), r"Unknown network of keras.applications 'MobileNetV22'\. Did you mean 'MobileNetV2'"),
-    (("EfficientNetLite0",), r'takes no builder arguments: write kt.backbone\("EfficientNetLite0"\)'),
-])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("MobileNetV22",), r"Unknown network of keras.applications 'MobileNetV22'\. Did you mean 'MobileNetV2'"),
+        (("EfficientNetLite0",), r'takes no builder arguments: write kt.backbone\("EfficientNetLite0"\)'),
+    ],
+)
 def test_application_names(arguments, said):
     with pytest.raises(ValueError, match=said):
         kt.backbones.Application(*arguments)
 
 
-@pytest.mark.parametrize("name, builder, said", [
-    ("MobileNet", {"aplha": 0.5}, r"Unknown argument of MobileNet 'aplha'\. Did you mean 'alpha'"),
-    ("MobileNet", {"pooling": "avg"}, "MobileNet: `pooling` is set by `kt.backbone` itself"),
-    ("MobileNetV3Small", {"include_preprocessing": False}, "`include_preprocessing` is set by `kt.backbone` itself"),
-    ("VGG16", {"alpha": 0.5}, "VGG16 takes no builder arguments. Received: 'alpha'"),
-])
+@pytest.mark.parametrize(
+    "name, builder, said",
+    [
+        ("MobileNet", {"aplha": 0.5}, r"Unknown argument of MobileNet 'aplha'\. Did you mean 'alpha'"),
+        ("MobileNet", {"pooling": "avg"}, "MobileNet: `pooling` is set by `kt.backbone` itself"),
+        (
+            "MobileNetV3Small",
+            {"include_preprocessing": False},
+            "`include_preprocessing` is set by `kt.backbone` itself",
+        ),
+        ("VGG16", {"alpha": 0.5}, "VGG16 takes no builder arguments. Received: 'alpha'"),
+    ],
+)
 def test_application_arguments(name, builder, said):
     with pytest.raises(ValueError, match=said):
         kt.backbones.Application(name, **builder)
 
 
-@pytest.mark.parametrize("name, shape, said", [
-    ("MobileNet", (16, 224, 3), r"MobileNet takes photos of at least 32 x 32 pixels\. Received: input_shape=\(16, 224"),
-    ("InceptionV3", (74, 80, 3), "at least 75 x 75 pixels"),
-    ("Xception", (70, None, 3), "at least 71 x 71 pixels"),
-    ("MobileNet", (224, 224), r"must be \(height, width, channels\).*such as \(224, 224, 3\)\. Received: \(224, 224\)"),
-    ("MobileNet", (224, 224, 2), "1, 3 or 4 channels"),
-    ("MobileNet", (None, 224, 224, 3), "must be .height, width, channels."),
-    ("MobileNet", 224, "Received: 224"),
-    ("MobileNet", (224.0, 224, 3), "pixels, or None"),
-    ("MobileNet", (-1, 224, 3), "pixels, or None"),
-    ("NASNetMobile", (None, 224, 3), "NASNetMobile is built for one size of photos.*Its default is .224, 224, 3."),
-])
+@pytest.mark.parametrize(
+    "name, shape, said",
+    [
+        (
+            "MobileNet",
+            (16, 224, 3),
+            r"MobileNet takes photos of at least 32 x 32 pixels\. Received: input_shape=\(16, 224",
+        ),
+        ("InceptionV3", (74, 80, 3), "at least 75 x 75 pixels"),
+        ("Xception", (70, None, 3), "at least 71 x 71 pixels"),
+        (
+            "MobileNet",
+            (224, 224),
+            r"must be \(height, width, channels\).*such as \(224, 224, 3\)\. Received: \(224, 224\)",
+        ),
+        ("MobileNet", (224, 224, 2), "1, 3 or 4 channels"),
+        ("MobileNet", (None, 224, 224, 3), "must be .height, width, channels."),
+        ("MobileNet", 224, "Received: 224"),
+        ("MobileNet", (224.0, 224, 3), "pixels, or None"),
+        ("MobileNet", (-1, 224, 3), "pixels, or None"),
+        ("NASNetMobile", (None, 224, 3), "NASNetMobile is built for one size of photos.*Its default is .224, 224, 3."),
+    ],
+)
 def test_input_shapes_that_are_refused(name, shape, said):
     with pytest.raises(ValueError, match=said):
         kt.backbone(name, input_shape=shape, weights=None)
@@ -265,13 +303,13 @@ def test_published_efficientnet_files_get_their_own_scaling(photos, tmp_path):
     mean = np.float32([0.485, 0.456, 0.406])
     published = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
     normalization = next(x for x in published.layers if isinstance(x, keras.layers.Normalization))
-    normalization.set_weights([mean, deviation, np.int32(0)])     # what the files hold
+    normalization.set_weights([mean, deviation, np.int32(0)])  # what the files hold
     published.save_weights(tmp_path / "b0.weights.h5")
     ours = kt.backbone("EfficientNetB0", weights=tmp_path / "b0.weights.h5", input_shape=(32, 32, 3))
     scaling = keras.Model(ours.input, next(x.output for x in ours.layers if isinstance(x, keras.layers.Normalization)))
     pixels = photos(32, 2)
     np.testing.assert_allclose(scaling(pixels), (pixels / 255 - mean) / deviation, rtol=1e-4, atol=1e-5)
-    ours.save_weights(tmp_path / "again.weights.h5")    # what was mended once is right
+    ours.save_weights(tmp_path / "again.weights.h5")  # what was mended once is right
     again = kt.backbone("EfficientNetB0", weights=tmp_path / "again.weights.h5", input_shape=(32, 32, 3))
     np.testing.assert_array_equal(ours(pixels), again(pixels))
 

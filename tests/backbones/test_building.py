@@ -7,13 +7,16 @@ import keras_transfer as kt
 from keras_transfer.backbones import building
 
 
-@pytest.mark.parametrize("source, said", [
-    ("MobileNetv2", r"Unknown backbone 'MobileNetv2'\. Did you mean 'MobileNetV2'"),
-    ("efficientnetlite0", r"Did you mean 'EfficientNetLite0'"),
-    ("resnet", "Unknown backbone 'resnet'. Did you mean 'ResNet50'|'ResNet"),
-    ("zzz", r"Unknown backbone 'zzz'\. There is: .*41 in all"),
-    ("kerashub:resnet", "this version offers no kerashub: backbones. A backbone is a name"),
-])
+@pytest.mark.parametrize(
+    "source, said",
+    [
+        ("MobileNetv2", r"Unknown backbone 'MobileNetv2'\. Did you mean 'MobileNetV2'"),
+        ("efficientnetlite0", r"Did you mean 'EfficientNetLite0'"),
+        ("resnet", "Unknown backbone 'resnet'. Did you mean 'ResNet50'|'ResNet"),
+        ("zzz", r"Unknown backbone 'zzz'\. There is: .*41 in all"),
+        ("kerashub:resnet", "this version offers no kerashub: backbones. A backbone is a name"),
+    ],
+)
 def test_unknown_names_are_refused_with_the_closest(source, said):
     with pytest.raises(ValueError, match=said):
         kt.backbone(source)

@@ -9,8 +9,13 @@ from keras_transfer.backbones.catalogue import APPLICATIONS, CATALOGUE, LITE
 def test_table_lists_by_pattern():
     rows = kt.backbones.table("MOBILE*")
     assert [row["name"] for row in rows] == ["MobileNet", "MobileNetV2", "MobileNetV3Large", "MobileNetV3Small"]
-    assert rows[1] == {"name": "MobileNetV2", "parameters": 2_257_984, "features": 1280, "size": 224,
-                       "pretrained": rows[1]["pretrained"]}
+    assert rows[1] == {
+        "name": "MobileNetV2",
+        "parameters": 2_257_984,
+        "features": 1280,
+        "size": 224,
+        "pretrained": rows[1]["pretrained"],
+    }
     assert len(kt.backbones.table()) == 41 and "2,257,984" in str(rows)
 
 
@@ -23,8 +28,12 @@ def test_weights_on_this_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     assert {row["pretrained"] for row in kt.backbones.table("*Net*") if row["name"] != LITE} == {"no"}
     (tmp_path / "models").mkdir()
-    for name in ("mobilenet_1_0_160_tf_no_top.h5", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5",
-                 "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5", "efficientnetv2-b0_notop.h5"):
+    for name in (
+        "mobilenet_1_0_160_tf_no_top.h5",
+        "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5",
+        "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "efficientnetv2-b0_notop.h5",
+    ):
         (tmp_path / "models" / name).touch()
     here = {row["name"] for row in kt.backbones.table() if row["pretrained"] == "yes"}
     assert here - {LITE} == {"MobileNet", "MobileNetV2", "ResNet50V2", "EfficientNetV2B0"}

@@ -51,8 +51,9 @@ def test_real_weights_know_the_pets(lite, tensors, real_data, pets, accuracy):
     half = kt.backbone(LITE, weights=None)
     for layer in half.layers:
         layer.set_weights([reference[f"{layer.name}/{w.path.split('/')[-1]}"].astype("float32") for w in layer.weights])
-    theirs = half.predict(photos[:8], verbose=0) @ reference["logits/kernel"].astype("float32") \
-        + reference["logits/bias"].astype("float32")
+    theirs = half.predict(photos[:8], verbose=0) @ reference["logits/kernel"].astype("float32") + reference[
+        "logits/bias"
+    ].astype("float32")
     assert np.abs(logits[:8]).max() > 8 and np.abs(theirs - logits[:8]).max() < 0.1
 
 

@@ -13,8 +13,9 @@ def functional():
 
 
 def sequential():
-    return keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3, name="conv"),
-                             keras.layers.Conv2D(6, 3, name="maps")])
+    return keras.Sequential(
+        [keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3, name="conv"), keras.layers.Conv2D(6, 3, name="maps")]
+    )
 
 
 @pytest.mark.parametrize("make", [functional, sequential])

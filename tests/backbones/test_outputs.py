@@ -40,8 +40,9 @@ def test_several_layers_in_the_order_asked_for(model, pixels):
     assert [tuple(o.shape) for o in network.outputs] == [(None, 12), (None, 8)]
     for features, name in zip(network(pixels), ("three", "one")):
         maps = np.asarray(keras.Model(model.input, model.get_layer(name).output)(pixels))
-        np.testing.assert_allclose(features, np.concatenate([maps.mean((1, 2)), maps.max((1, 2))], 1), rtol=1e-4,
-                                   atol=1e-6)
+        np.testing.assert_allclose(
+            features, np.concatenate([maps.mean((1, 2)), maps.max((1, 2))], 1), rtol=1e-4, atol=1e-6
+        )
     assert outputs.network(model, "avg", ["two"]).output_shape == (None, 5)
 
 
@@ -81,12 +82,17 @@ def test_a_layer_with_several_outputs():
         outputs.network(model, "avg", "gru")
 
 
-@pytest.mark.parametrize("pooling, at, error, said", [
-    ("mean", None, ValueError, '`pooling` must be "avg", "max", "both" or None. Received: \'mean\''),
-    (True, None, ValueError, "Received: True"), (["avg"], None, ValueError, "Received: .'avg'."),
-    ("avg", 3, TypeError, "`at` must be the name of a layer or a list of names. Received: 3"),
-    ("avg", [], TypeError, "Received: .."), ("avg", ["a", 1], TypeError, "a list of names"),
-])
+@pytest.mark.parametrize(
+    "pooling, at, error, said",
+    [
+        ("mean", None, ValueError, '`pooling` must be "avg", "max", "both" or None. Received: \'mean\''),
+        (True, None, ValueError, "Received: True"),
+        (["avg"], None, ValueError, "Received: .'avg'."),
+        ("avg", 3, TypeError, "`at` must be the name of a layer or a list of names. Received: 3"),
+        ("avg", [], TypeError, "Received: .."),
+        ("avg", ["a", 1], TypeError, "a list of names"),
+    ],
+)
 def test_arguments_of_the_wrong_kind(pooling, at, error, said):
     with pytest.raises(error, match=said):
         outputs.check(pooling, at)

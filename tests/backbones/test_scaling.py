@@ -7,12 +7,15 @@ from keras_transfer.backbones.scaling import scaled, three_channels
 PIXEL = np.array([[[[255.0, 127.5, 0.0]]]], "float32")
 
 
-@pytest.mark.parametrize("kind, wanted", [
-    ("none", [255.0, 127.5, 0.0]),
-    ("tf", [1.0, 0.0, -1.0]),
-    ("torch", [(1 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, -0.406 / 0.225]),
-    ("caffe", [0 - 103.939, 127.5 - 116.779, 255 - 123.68]),
-])
+@pytest.mark.parametrize(
+    "kind, wanted",
+    [
+        ("none", [255.0, 127.5, 0.0]),
+        ("tf", [1.0, 0.0, -1.0]),
+        ("torch", [(1 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, -0.406 / 0.225]),
+        ("caffe", [0 - 103.939, 127.5 - 116.779, 255 - 123.68]),
+    ],
+)
 def test_one_pixel_by_hand(kind, wanted):
     inputs = keras.Input((1, 1, 3))
     model = keras.Model(inputs, keras.layers.Identity()(scaled(inputs, kind)))
@@ -37,8 +40,9 @@ def test_channels_by_hand():
 
 def test_scaled_model_survives_safe_saving(tmp_path):
     inputs = keras.Input((1, 1, 4))
-    model = keras.Model(inputs, [keras.layers.Identity()(scaled(three_channels(inputs), kind))
-                                 for kind in ("tf", "torch", "caffe")])
+    model = keras.Model(
+        inputs, [keras.layers.Identity()(scaled(three_channels(inputs), kind)) for kind in ("tf", "torch", "caffe")]
+    )
     model.save(tmp_path / "m.keras")
     pixel = np.concatenate([PIXEL, PIXEL[..., :1]], -1)
     for a, b in zip(model(pixel), keras.models.load_model(tmp_path / "m.keras", safe_mode=True)(pixel)):

@@ -57,8 +57,10 @@ class Rebuilt:
         self.arguments, self.function = arguments, function
 
 
-Writer.dispatch = {**pickle._Pickler.dispatch,
-                   Rebuilt: lambda writer, item: writer.save_reduce(item.function, item.arguments)}
+Writer.dispatch = {
+    **pickle._Pickler.dispatch,
+    Rebuilt: lambda writer, item: writer.save_reduce(item.function, item.arguments),
+}
 
 
 def written(path, tensors, storages, size=None, magic=MAGIC):
@@ -80,8 +82,9 @@ def tensor(shape=(3, 4), strides=(4, 1), offset=0, size=12, kind="FloatStorage")
 
 
 def test_reads_tensors_their_strides_and_shared_storages(tmp_path):
-    tensors = collections.OrderedDict(rows=tensor(), columns=tensor((4, 3), (1, 4)), last=tensor((2,), (1,), 10),
-                                      one=tensor((), (), 5))
+    tensors = collections.OrderedDict(
+        rows=tensor(), columns=tensor((4, 3), (1, 4)), last=tensor((2,), (1,), 10), one=tensor((), (), 5)
+    )
     read = torch_file.read(written(tmp_path / "a.pth", tensors, {"7": NUMBERS}))
     assert list(read) == ["rows", "columns", "last", "one"]
     np.testing.assert_array_equal(read["rows"], NUMBERS.reshape(3, 4))
@@ -96,17 +99,26 @@ def test_reads_whole_numbers(tmp_path):
     assert torch_file.read(path)["n"].tolist() == [3, 2**40]
 
 
-@pytest.mark.parametrize("function, arguments", [
-    (os.system, ("touch ran",)), (eval, ("open('ran', 'w')",)), (exec, ("open('ran', 'w')",)),
-    (open, ("ran", "w")), (getattr, (os, "system")), (__import__, ("antigravity",)),
-    (os.mkdir, ("ran",)), (np.save, ("ran", 1)), (pickle.loads, (b"N.",)),
-])
+@pytest.mark.parametrize(
+    "function, arguments",
+    [
+        (os.system, ("touch ran",)),
+        (eval, ("open('ran', 'w')",)),
+        (exec, ("open('ran', 'w')",)),
+        (open, ("ran", "w")),
+        (getattr, (os, "system")),
+        (__import__, ("antigravity",)),
+        (os.mkdir, ("ran",)),
+        (np.save, ("ran", 1)),
+        (pickle.loads, (b"N.",)),
+    ],
+)
 @pytest.mark.parametrize("place", ["header", "value", "key list"])
 def test_runs_nothing(tmp_path, monkeypatch, function, arguments, place):
     monkeypatch.chdir(tmp_path)
     try:
         evil = pickle.dumps(Call(function, *arguments), 2)
-    except TypeError:       # a module can't be an argument of a pickled call: write the name alone
+    except TypeError:  # a module can't be an argument of a pickled call: write the name alone
         evil = b"c" + function.__module__.encode() + b"\n" + function.__name__.encode() + b"\n."
     good = [pickle.dumps(item, 2) for item in (MAGIC, 1001, {})]
     parts = {"header": [evil], "value": [*good, evil], "key list": [*good, pickle.dumps({}, 2), evil]}[place]
@@ -131,12 +143,20 @@ def test_known_names_can_t_be_called_otherwise(tmp_path):
         torch_file.read(written(tmp_path / "b.pth", {"x": Rebuilt("f", function=Global("torch", "load"))}, {}))
 
 
-@pytest.mark.parametrize("bad, said", [
-    (dict(shape=(4, 4)), "reaches beyond its storage"), (dict(offset=1), "reaches beyond its storage"),
-    (dict(strides=(100, 1)), "reaches beyond"), (dict(strides=(-4, 1)), "reaches beyond"),
-    (dict(offset=-1), "reaches beyond"), (dict(shape=(3,)), "is not read"), (dict(size=10**15), "larger than the file"),
-    (dict(size=-1), "no storage"), (dict(kind="ComplexStorage"), "asks for torch.ComplexStorage"),
-])
+@pytest.mark.parametrize(
+    "bad, said",
+    [
+        (dict(shape=(4, 4)), "reaches beyond its storage"),
+        (dict(offset=1), "reaches beyond its storage"),
+        (dict(strides=(100, 1)), "reaches beyond"),
+        (dict(strides=(-4, 1)), "reaches beyond"),
+        (dict(offset=-1), "reaches beyond"),
+        (dict(shape=(3,)), "is not read"),
+        (dict(size=10**15), "larger than the file"),
+        (dict(size=-1), "no storage"),
+        (dict(kind="ComplexStorage"), "asks for torch.ComplexStorage"),
+    ],
+)
 def test_tensors_outside_their_storage(tmp_path, bad, said):
     path = written(tmp_path / "a.pth", {"x": tensor(**bad)}, {"7": NUMBERS})
     with pytest.raises(ValueError, match=said):

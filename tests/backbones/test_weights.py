@@ -34,8 +34,8 @@ def files(source, tmp_path_factory):
     bare = keras.applications.MobileNet(alpha=0.25, include_top=False, weights=None, input_shape=SHAPE)
     full = keras.applications.MobileNet(alpha=0.25, weights=None)
     bare.set_weights(source.get_weights())
-    full.set_weights(source.get_weights() + full.get_weights()[len(source.weights):])
-    head = keras.Model(source.input, keras.layers.Dense(3, name="head")(source(source.input)))   # nested
+    full.set_weights(source.get_weights() + full.get_weights()[len(source.weights) :])
+    head = keras.Model(source.input, keras.layers.Dense(3, name="head")(source(source.input)))  # nested
     source.save_weights(folder / "ours.weights.h5")
     source.save(folder / "ours.keras")
     head.save(folder / "nested.keras")
@@ -46,8 +46,20 @@ def files(source, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("file", ["ours.weights.h5", "ours.keras", "nested.keras", "bare.weights.h5", "bare.keras",
-                                  "bare.h5", "full.weights.h5", "full.keras", "full.h5"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "ours.weights.h5",
+        "ours.keras",
+        "nested.keras",
+        "bare.weights.h5",
+        "bare.keras",
+        "bare.h5",
+        "full.weights.h5",
+        "full.keras",
+        "full.h5",
+    ],
+)
 def test_every_weight_arrives_from_every_format(file, files, small, source):
     loaded = kt.backbone(small, weights=files / file, input_shape=(64, 40, 3))
     assert len(loaded.weights) == 135
@@ -92,9 +104,13 @@ def test_missing_layers_are_listed(small, files):
 
 
 def test_damaged_files(small, files, tmp_path):
-    for name, data in (("a.weights.h5", b""), ("b.h5", b"no"), ("c.keras", b"no"),
-                       ("d.weights.h5", (files / "bare.weights.h5").read_bytes()[:9000]),
-                       ("e.keras", (files / "bare.keras").read_bytes()[:9000])):
+    for name, data in (
+        ("a.weights.h5", b""),
+        ("b.h5", b"no"),
+        ("c.keras", b"no"),
+        ("d.weights.h5", (files / "bare.weights.h5").read_bytes()[:9000]),
+        ("e.keras", (files / "bare.keras").read_bytes()[:9000]),
+    ):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ValueError, match=f"{name} doesn't hold the weights of MobileNet"):
             kt.backbone(small, weights=tmp_path / name, input_shape=SHAPE)
@@ -116,11 +132,18 @@ def test_a_file_with_a_hole_is_refused_and_nothing_is_touched(files, source, tmp
 def test_a_file_with_heads_in_a_fresh_process(small, tmp_path):
     model = kt.attach(kt.backbone(small, weights=None, input_shape=SHAPE), kt.heads.Classifier(["a", "b"]))
     model.save(tmp_path / "m.keras")
-    code = ("import keras_transfer as kt; print(kt.backbone('m.keras', at='features').output_shape); "
-            "b = kt.backbones.Application('MobileNet', alpha=0.25); "
-            "print(kt.backbone(b, weights='m.keras', input_shape=(32, 32, 3)).get_weights()[0].sum())")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
-                          env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    code = (
+        "import keras_transfer as kt; print(kt.backbone('m.keras', at='features').output_shape); "
+        "b = kt.backbones.Application('MobileNet', alpha=0.25); "
+        "print(kt.backbone(b, weights='m.keras', input_shape=(32, 32, 3)).get_weights()[0].sum())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
     shape, total = done.stdout.splitlines() if done.returncode == 0 else pytest.fail(done.stderr[-2000:])
     assert shape == "(None, 256)" and float(total) == pytest.approx(model.get_weights()[0].sum(), rel=1e-5)
 
@@ -130,10 +153,14 @@ def test_names_that_keras_makes_up_count_on():
         inputs = keras.Input((4,))
         x = keras.layers.BatchNormalization()(keras.layers.Dense(4)(inputs))
         return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(3, name="mine")(x)))
+
     first, second = stack(), stack()
     assert first.layers[1].name != second.layers[1].name
-    assert list(weights._named(first)) == list(weights._named(second)) == ["mine", "dense", "dense_1",
-                                                                            "batch_normalization"]
+    assert (
+        list(weights._named(first))
+        == list(weights._named(second))
+        == ["mine", "dense", "dense_1", "batch_normalization"]
+    )
 
 
 def test_made_up_names_in_a_keras_file(tmp_path):
@@ -144,12 +171,19 @@ def test_made_up_names_in_a_keras_file(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("value, error, said", [
-    ("imagenet", ValueError, 'must be "pretrained", None or the path of a .weights.h5, .keras or .h5 file.*imagenet'),
-    ("none.weights.h5", FileNotFoundError, "`weights`: there is no file 'none.weights.h5'"),
-    (True, TypeError, "`weights` must be .*Received: True"),
-    ("x.pth", ValueError, "Received: 'x.pth'"),
-])
+@pytest.mark.parametrize(
+    "value, error, said",
+    [
+        (
+            "imagenet",
+            ValueError,
+            'must be "pretrained", None or the path of a .weights.h5, .keras or .h5 file.*imagenet',
+        ),
+        ("none.weights.h5", FileNotFoundError, "`weights`: there is no file 'none.weights.h5'"),
+        (True, TypeError, "`weights` must be .*Received: True"),
+        ("x.pth", ValueError, "Received: 'x.pth'"),
+    ],
+)
 def test_values_that_are_refused(value, error, said):
     with pytest.raises(error, match=said):
         weights.check(value)

@@ -1,4 +1,5 @@
 """Small pictures made on the spot."""
+
 import io
 import pathlib
 
@@ -55,5 +56,12 @@ def pets(tmp_path):
 def rows(pets):
     """The same photos as rows of a table, with gaps in every target."""
     files = [f"{name}/{k}.png" for name, count in (("cat", 20), ("dog", 10)) for k in range(count)]
-    return [{"file": file, "kind": None if k % 7 == 0 else file[:3], "age": None if k % 5 == 0 else k / 2,
-             "tags": None if k % 6 == 0 else "old|big" if k % 2 else "[]"} for k, file in enumerate(files)]
+    return [
+        {
+            "file": file,
+            "kind": None if k % 7 == 0 else file[:3],
+            "age": None if k % 5 == 0 else k / 2,
+            "tags": None if k % 6 == 0 else "old|big" if k % 2 else "[]",
+        }
+        for k, file in enumerate(files)
+    ]

@@ -1,4 +1,5 @@
 """The first frame of GIFs, against what Pillow wrote."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -40,14 +41,14 @@ def test_the_end_of_a_truncated_frame_is_past_the_end(smooth, encoded):
 def test_a_broken_later_frame_doesnt_matter(smooth, encoded):
     moving = gif(smooth, encoded)
     end = int(first_frame(content(moving))[1])
-    image = picture(moving[:end + 40] + b"garbage", lambda height, width: 1.0)[0]
+    image = picture(moving[: end + 40] + b"garbage", lambda height, width: 1.0)[0]
     np.testing.assert_array_equal(image, smooth(40, 49, 0).quantize(64).convert("RGB"))
 
 
 def test_a_frame_larger_than_its_screen_is_refused_by_its_descriptor(smooth, encoded):
     data = bytearray(gif(smooth, encoded, frames=1))
     start = int(first_frame(content(bytes(data)))[0])
-    data[start + 5:start + 9] = b"\xff\xff\xff\xff"
+    data[start + 5 : start + 9] = b"\xff\xff\xff\xff"
     with pytest.raises(tf.errors.InvalidArgumentError, match="a GIF whose header claims no pixels or more than 200"):
         picture(bytes(data), lambda height, width: 1.0)
 
@@ -57,6 +58,6 @@ def test_local_palettes_are_skipped(encoded):
     red, blue = Image.new("RGB", (8, 8), (255, 0, 0)), Image.new("RGB", (8, 8), (0, 0, 255))
     data = encoded(red, "GIF", save_all=True, append_images=[blue])
     start, end = (int(n) for n in first_frame(content(data)))
-    rest = data[:13 + 3 * 2 ** (data[10] % 8 + 1)] + data[end:]  # without the first frame the second becomes the first
+    rest = data[: 13 + 3 * 2 ** (data[10] % 8 + 1)] + data[end:]  # without the first frame the second becomes the first
     start, end = (int(n) for n in first_frame(content(rest)))
     assert rest[start] == 0x2C and rest[start + 9] >= 128 and end == len(rest) - 1

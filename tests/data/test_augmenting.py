@@ -1,4 +1,5 @@
 """Random layers as a function of a seed."""
+
 import keras
 import numpy as np
 import pytest
@@ -21,14 +22,20 @@ def seed(*numbers):
     return tf.constant(numbers, tf.int64)
 
 
-LAYERS = {"flip": lambda: keras.layers.RandomFlip("horizontal"), "rotate": lambda: keras.layers.RandomRotation(0.1),
-          "zoom": lambda: keras.layers.RandomZoom(0.3), "shift": lambda: keras.layers.RandomTranslation(0.2, 0.2),
-          "contrast": lambda: keras.layers.RandomContrast(0.5), "brightness": lambda: keras.layers.RandomBrightness(0.5),
-          "color": lambda: keras.layers.RandomColorJitter(contrast_factor=0.5, hue_factor=0.3),
-          "erase": lambda: keras.layers.RandomErasing(), "noise": lambda: keras.layers.GaussianNoise(0.9),
-          "randaugment": lambda: keras.layers.RandAugment(),
-          "nested": lambda: keras.Sequential([keras.layers.RandomFlip(), keras.layers.RandomRotation(0.2)]),
-          "pipeline": lambda: keras.layers.Pipeline([keras.layers.RandomFlip(), keras.layers.RandomContrast(0.4)])}
+LAYERS = {
+    "flip": lambda: keras.layers.RandomFlip("horizontal"),
+    "rotate": lambda: keras.layers.RandomRotation(0.1),
+    "zoom": lambda: keras.layers.RandomZoom(0.3),
+    "shift": lambda: keras.layers.RandomTranslation(0.2, 0.2),
+    "contrast": lambda: keras.layers.RandomContrast(0.5),
+    "brightness": lambda: keras.layers.RandomBrightness(0.5),
+    "color": lambda: keras.layers.RandomColorJitter(contrast_factor=0.5, hue_factor=0.3),
+    "erase": lambda: keras.layers.RandomErasing(),
+    "noise": lambda: keras.layers.GaussianNoise(0.9),
+    "randaugment": lambda: keras.layers.RandAugment(),
+    "nested": lambda: keras.Sequential([keras.layers.RandomFlip(), keras.layers.RandomRotation(0.2)]),
+    "pipeline": lambda: keras.layers.Pipeline([keras.layers.RandomFlip(), keras.layers.RandomContrast(0.4)]),
+}
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -97,8 +104,11 @@ def test_config_tells_layers_apart_but_not_their_seeds():
 
 
 def test_a_change_of_shape_is_refused():
-    with pytest.raises(ValueError, match=r"must keep the shape of the photos: given \(batch, 12, 10, 3\) it returned "
-                                         r"\('batch', 6, 5, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"must keep the shape of the photos: given \(batch, 12, 10, 3\) it returned "
+        r"\('batch', 6, 5, 3\)",
+    ):
         Augmentation(keras.layers.RandomCrop(6, 5), (12, 10))
 
 
@@ -114,7 +124,9 @@ class Global(keras.layers.Layer):
 
 @pytest.mark.parametrize("layer", [Forgetful, Global])
 def test_randomness_from_elsewhere_is_refused(layer):
-    with pytest.raises(ValueError, match="`augment` can't be repeated: noisy must draw all random numbers with keras.ran"):
+    with pytest.raises(
+        ValueError, match="`augment` can't be repeated: noisy must draw all random numbers with keras.ran"
+    ):
         Augmentation(layer(name="noisy"), (12, 10))
 
 

@@ -1,4 +1,5 @@
 """Weights worked out by hand."""
+
 import keras
 import numpy as np
 import pytest
@@ -87,8 +88,9 @@ def test_given_weights_by_name_and_by_number(rows, pets):
 
 
 def test_weights_there_already_are_multiplied():
-    np.testing.assert_allclose(weights(balance(foreign(LABELS, np.arange(5, dtype="float32")))),
-                               [0, 2 / 3, 4 / 3, 6, 4], rtol=1e-6)
+    np.testing.assert_allclose(
+        weights(balance(foreign(LABELS, np.arange(5, dtype="float32")))), [0, 2 / 3, 4 / 3, 6, 4], rtol=1e-6
+    )
     heads = {"kind": LABELS, "age": HEADS["age"]}
     half = np.full(5, 0.5, "float32")
     np.testing.assert_allclose(weights(balance(foreign(heads, half)))["age"], half)
@@ -117,16 +119,30 @@ def test_fit_with_several_heads_uses_them():
     assert not np.allclose(ours.get_weights()[0], model().get_weights()[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("y, rule, words", [
-    (HEADS, {"knd": "balanced"}, "Unknown head of `weights` 'knd'. Did you mean 'kind'?"),
-    (HEADS, {"tags": "balanced"}, "The head 'tags' has several labels a sample, and so no one class to weigh it by"),
-    (HEADS, {"kind": "even"}, "The weights of head 'kind' must be \"balanced\" or a dict .class: weight.. Received: 'even'"),
-    (HEADS, {"kind": {"dog": 1}}, "The head 'kind' has no class 'dog'. This dataset knows class numbers only"),
-    (HEADS, {"kind": {-1: 1}}, "has no class -1"), (LABELS, {0: -1}, "weight of class 0 must be a number of at least 0"),
-    (LABELS, {0: np.nan}, "must be a number of at least 0. Received: nan"), (LABELS, {True: 1}, "The target has no class T"),
-    (LABELS, "even", "`weights` must be \"balanced\" or a dict. Received: 'even'"),
-    (HEADS["age"], "balanced", "There are no classes to balance: class labels are whole numbers, one a sample"),
-    (HEADS["tags"], "balanced", "The target has several labels a sample")])
+@pytest.mark.parametrize(
+    "y, rule, words",
+    [
+        (HEADS, {"knd": "balanced"}, "Unknown head of `weights` 'knd'. Did you mean 'kind'?"),
+        (
+            HEADS,
+            {"tags": "balanced"},
+            "The head 'tags' has several labels a sample, and so no one class to weigh it by",
+        ),
+        (
+            HEADS,
+            {"kind": "even"},
+            "The weights of head 'kind' must be \"balanced\" or a dict .class: weight.. Received: 'even'",
+        ),
+        (HEADS, {"kind": {"dog": 1}}, "The head 'kind' has no class 'dog'. This dataset knows class numbers only"),
+        (HEADS, {"kind": {-1: 1}}, "has no class -1"),
+        (LABELS, {0: -1}, "weight of class 0 must be a number of at least 0"),
+        (LABELS, {0: np.nan}, "must be a number of at least 0. Received: nan"),
+        (LABELS, {True: 1}, "The target has no class T"),
+        (LABELS, "even", "`weights` must be \"balanced\" or a dict. Received: 'even'"),
+        (HEADS["age"], "balanced", "There are no classes to balance: class labels are whole numbers, one a sample"),
+        (HEADS["tags"], "balanced", "The target has several labels a sample"),
+    ],
+)
 def test_bad_weights(y, rule, words):
     with pytest.raises(ValueError, match=words):
         balance(foreign(y), rule)

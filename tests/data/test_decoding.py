@@ -1,4 +1,5 @@
 """From bytes to a size: geometry worked out by hand, pixels against Pillow, and every place where it must run."""
+
 import io
 
 import numpy as np
@@ -57,8 +58,9 @@ def test_pad_keeps_the_whole_photo_between_black_borders():
     photo = decode(png(np.full((4, 8, 3), 90)), 8, "pad").numpy()
     np.testing.assert_allclose(photo[:, 0, 0], [0, 0, 90, 90, 90, 90, 0, 0])
     # 30 x 10 to (6, 9): 6 x 2 pixels, 3 black columns left and 4 right
-    np.testing.assert_allclose(decode(png(np.full((30, 10, 3), 90)), (6, 9), "pad")[0, :, 0],
-                               [0, 0, 0, 90, 90, 0, 0, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(
+        decode(png(np.full((30, 10, 3), 90)), (6, 9), "pad")[0, :, 0], [0, 0, 0, 90, 90, 0, 0, 0, 0], rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
@@ -78,8 +80,15 @@ def test_large_jpegs_scaled_by_the_decoder_look_the_same(smooth, encoded, fit):
         assert np.abs(decode(bytes, size, fit) - decode(whole, size, fit)).mean() < 1.5
 
 
-@pytest.mark.parametrize("fit, size, least", [("stretch", (50, 50), (50, 75)), ("crop", (50, 50), (50, 75)),
-                                              ("pad", (50, 50), (34, 50)), ("stretch", (20, 100), (100, 150))])
+@pytest.mark.parametrize(
+    "fit, size, least",
+    [
+        ("stretch", (50, 50), (50, 75)),
+        ("crop", (50, 50), (50, 75)),
+        ("pad", (50, 50), (34, 50)),
+        ("stretch", (20, 100), (100, 150)),
+    ],
+)
 def test_the_scaled_jpeg_is_never_smaller_than_needed(monkeypatch, smooth, encoded, fit, size, least):
     real, seen = tf.io.decode_jpeg, []
     monkeypatch.setattr(tf.io, "decode_jpeg", lambda *a, **k: seen.append(real(*a, **k)) or seen[-1])
@@ -95,8 +104,11 @@ def test_runs_in_map_fn_datasets_and_saved_models_alike(tmp_path, smooth, encode
     class Server(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
         def serve(self, photos):
-            return tf.map_fn(lambda photo: decode(photo, (8, 10), "crop"), photos,
-                             fn_output_signature=tf.TensorSpec((8, 10, 3), tf.float32))
+            return tf.map_fn(
+                lambda photo: decode(photo, (8, 10), "crop"),
+                photos,
+                fn_output_signature=tf.TensorSpec((8, 10, 3), tf.float32),
+            )
 
     tf.saved_model.save(Server(), tmp_path / "served")
     served = tf.saved_model.load(tmp_path / "served").serve

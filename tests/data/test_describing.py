@@ -1,4 +1,5 @@
 """What a dataset knows about itself, and when two are the same."""
+
 import os
 import shutil
 
@@ -45,11 +46,13 @@ def test_fingerprint_covers_paths_sizes_times_labels_and_options(files):
     names, labels = ["a.png", "b.png"], {None: np.array([0, 1], "int32")}
     first = fingerprint(names, files, labels, [(4, 4), "crop"])
     assert len(first) == 64 and int(first, 16) and first == fingerprint(names, files, labels, [(4, 4), "crop"])
-    others = [fingerprint(["a.png", "c.png"], files, labels, [(4, 4), "crop"]),
-              fingerprint(names[::-1], files[::-1], labels, [(4, 4), "crop"]),
-              fingerprint(names, files, {None: np.array([1, 0], "int32")}, [(4, 4), "crop"]),
-              fingerprint(names, files, {"kind": labels[None]}, [(4, 4), "crop"]),
-              fingerprint(names, files, labels, [(4, 4), "pad"])]
+    others = [
+        fingerprint(["a.png", "c.png"], files, labels, [(4, 4), "crop"]),
+        fingerprint(names[::-1], files[::-1], labels, [(4, 4), "crop"]),
+        fingerprint(names, files, {None: np.array([1, 0], "int32")}, [(4, 4), "crop"]),
+        fingerprint(names, files, {"kind": labels[None]}, [(4, 4), "crop"]),
+        fingerprint(names, files, labels, [(4, 4), "pad"]),
+    ]
     os.utime(files[0], ns=(1, 2))
     others.append(fingerprint(names, files, labels, [(4, 4), "crop"]))
     files[0].write_bytes(b"longer")

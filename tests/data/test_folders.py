@@ -1,4 +1,5 @@
 """A folder a class: what is read, and what each wrong layout is told."""
+
 import os
 
 import numpy as np
@@ -37,11 +38,23 @@ def test_formats_are_told_by_content(pets, encoded, smooth):
     assert len(info(photos(pets, size=4, validation=0)[0]).files) == 31
 
 
-@pytest.mark.parametrize("make, error, words", [
-    (lambda root: root / "pest", FileNotFoundError, r"There is no folder '.*pest'. Did you mean 'pets'\?"),
-    (lambda root: root / "pets/cat/0.png", NotADirectoryError, "is a file; `photos` reads a folder that holds a folder"),
-    (lambda root: (root / "empty").mkdir() or root / "empty", ValueError, "empty' holds no folders; make one folder a"),
-    (lambda root: root / "pets/cat", ValueError, "cat' holds photos, but no folders; make one folder a class")])
+@pytest.mark.parametrize(
+    "make, error, words",
+    [
+        (lambda root: root / "pest", FileNotFoundError, r"There is no folder '.*pest'. Did you mean 'pets'\?"),
+        (
+            lambda root: root / "pets/cat/0.png",
+            NotADirectoryError,
+            "is a file; `photos` reads a folder that holds a folder",
+        ),
+        (
+            lambda root: (root / "empty").mkdir() or root / "empty",
+            ValueError,
+            "empty' holds no folders; make one folder a",
+        ),
+        (lambda root: root / "pets/cat", ValueError, "cat' holds photos, but no folders; make one folder a class"),
+    ],
+)
 def test_what_isnt_a_folder_of_classes(pets, make, error, words):
     with pytest.raises(error, match=words):
         photos(make(pets.parent))
@@ -54,17 +67,23 @@ def test_one_class(tmp_path, write_photos):
 
 def test_a_class_of_one_photo(tmp_path, write_photos):
     write_photos(tmp_path, {"cat": 4, "dog": 1})
-    with pytest.raises(ValueError, match="Class 'dog' has 1 photo and needs at least 2, one to train on and one to hold"):
+    with pytest.raises(
+        ValueError, match="Class 'dog' has 1 photo and needs at least 2, one to train on and one to hold"
+    ):
         photos(tmp_path, size=4)
     train, valid, _ = photos(tmp_path, size=4, validation=0)
     assert valid is None and len(info(train).files) == 5
 
 
-@pytest.mark.parametrize("names, words", [
-    ((), r"The folder of class 'bird' in '.*' holds no files; supported are \.jpg, .*\.webp\.$"),
-    (("a.heic", "b.HEIC", "c.txt"), r"holds only 2 \.heic, 1 \.txt; supported are .* Convert to JPEG: 2 \.heic\.$"),
-    (("a.tif",), r"holds only 1 \.tif; .* Convert to JPEG: 1 \.tif\."),
-    (("README",), "holds only 1 no extension; supported are")])
+@pytest.mark.parametrize(
+    "names, words",
+    [
+        ((), r"The folder of class 'bird' in '.*' holds no files; supported are \.jpg, .*\.webp\.$"),
+        (("a.heic", "b.HEIC", "c.txt"), r"holds only 2 \.heic, 1 \.txt; supported are .* Convert to JPEG: 2 \.heic\.$"),
+        (("a.tif",), r"holds only 1 \.tif; .* Convert to JPEG: 1 \.tif\."),
+        (("README",), "holds only 1 no extension; supported are"),
+    ],
+)
 def test_a_class_without_supported_photos(pets, names, words):
     (pets / "bird").mkdir()
     for name in names:
@@ -83,11 +102,15 @@ def test_photos_to_convert_among_others_are_warned_of(pets):
 def test_folders_of_parts_get_a_hint(tmp_path, write_photos):
     for part in ("train", "test"):
         write_photos(tmp_path / "outer" / part, {"cat": 2, "dog": 2})
-    with pytest.raises(ValueError, match="are test, train, which look like parts and not like classes; read one of them"):
+    with pytest.raises(
+        ValueError, match="are test, train, which look like parts and not like classes; read one of them"
+    ):
         photos(tmp_path / "outer")
     for name in ("cat", "dog"):
         write_photos(tmp_path / "inner" / name, {"train": 2, "test": 2})
-    with pytest.raises(ValueError, match="cat' holds test, train, which would be mixed; make the outer folders the parts"):
+    with pytest.raises(
+        ValueError, match="cat' holds test, train, which would be mixed; make the outer folders the parts"
+    ):
         photos(tmp_path / "inner")
 
 
@@ -95,8 +118,11 @@ def test_bad_photos_are_all_listed_or_skipped(pets):
     (pets / "cat" / "0.png").write_bytes((pets / "cat" / "0.png").read_bytes()[:40])
     (pets / "dog" / "text.jpg").write_text("file,label")
     (pets / "dog" / "empty.jpg").write_bytes(b"")
-    with pytest.raises(ValueError, match="3 of 32 photos can't be read.*\n  cat/0.png: corrupt or truncated, 40 bytes "
-                                         ".*\n  dog/empty.jpg: an empty file .*\n  dog/text.jpg: not a photo"):
+    with pytest.raises(
+        ValueError,
+        match="3 of 32 photos can't be read.*\n  cat/0.png: corrupt or truncated, 40 bytes "
+        ".*\n  dog/empty.jpg: an empty file .*\n  dog/text.jpg: not a photo",
+    ):
         photos(pets, size=4)
     with pytest.warns(UserWarning, match="3 of 32 photos can't be read and are left out"):
         train, valid, _ = photos(pets, size=4, on_error="skip")

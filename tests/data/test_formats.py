@@ -1,4 +1,5 @@
 """Every format against Pillow, and everything that isn't a whole photo refused."""
+
 import io
 import struct
 import zlib
@@ -14,8 +15,10 @@ from keras_transfer.data.formats import MAGIC, picture
 @pytest.fixture(scope="module")
 def pixels():
     """One traced graph for all tests, which is also how a pipeline runs it."""
-    graph = tf.function(lambda data, factor: picture(data, lambda height, width: factor)[0],
-                        input_signature=[tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.float32)])
+    graph = tf.function(
+        lambda data, factor: picture(data, lambda height, width: factor)[0],
+        input_signature=[tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.float32)],
+    )
     return lambda data, factor=1.0: graph(data, factor).numpy().astype(int)
 
 
@@ -23,10 +26,28 @@ def by_pillow(data):
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
 
 
-@pytest.mark.parametrize("format, mode, tolerance", [
-    ("JPEG", "RGB", 1), ("JPEG", "L", 1), ("JPEG", "CMYK", 2), ("PNG", "RGB", 0), ("PNG", "RGBA", 0), ("PNG", "L", 0),
-    ("PNG", "LA", 0), ("PNG", "P", 0), ("PNG", "1", 0), ("BMP", "RGB", 0), ("BMP", "RGBA", 0), ("BMP", "L", 0),
-    ("BMP", "P", 0), ("GIF", "RGB", 0), ("GIF", "L", 0), ("WEBP", "RGB", 1), ("WEBP", "RGBA", 1)])
+@pytest.mark.parametrize(
+    "format, mode, tolerance",
+    [
+        ("JPEG", "RGB", 1),
+        ("JPEG", "L", 1),
+        ("JPEG", "CMYK", 2),
+        ("PNG", "RGB", 0),
+        ("PNG", "RGBA", 0),
+        ("PNG", "L", 0),
+        ("PNG", "LA", 0),
+        ("PNG", "P", 0),
+        ("PNG", "1", 0),
+        ("BMP", "RGB", 0),
+        ("BMP", "RGBA", 0),
+        ("BMP", "L", 0),
+        ("BMP", "P", 0),
+        ("GIF", "RGB", 0),
+        ("GIF", "L", 0),
+        ("WEBP", "RGB", 1),
+        ("WEBP", "RGBA", 1),
+    ],
+)
 def test_format_and_mode_agree_with_pillow(pixels, smooth, encoded, format, mode, tolerance):
     data = encoded(smooth(37, 53).convert(mode), format)
     expected = by_pillow(data)
@@ -108,7 +129,9 @@ def test_bmp_of_bit_fields_with_the_usual_masks_only(pixels, smooth, encoded):
 
 
 def test_bmp_of_one_bit_is_refused(pixels, smooth, encoded):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="a BMP other than plain 8, 24 or 32 bits a pixel: save it"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="a BMP other than plain 8, 24 or 32 bits a pixel: save it"
+    ):
         pixels(encoded(smooth(9, 9).convert("1"), "BMP"))
 
 
@@ -118,9 +141,9 @@ def test_jpegs_are_scaled_down_but_not_below_what_is_needed(pixels, smooth, enco
     small = pixels(data, factor)
     assert small.shape == (-(-65 // ratio), -(-97 // ratio), 3)
     # each pixel is the mean of ratio x ratio ones, as far as these exist
-    whole = pixels(data)[:65 // ratio * ratio, :97 // ratio * ratio]
+    whole = pixels(data)[: 65 // ratio * ratio, : 97 // ratio * ratio]
     means = whole.reshape(65 // ratio, ratio, 97 // ratio, ratio, 3).mean((1, 3))
-    assert np.abs(small[:65 // ratio, :97 // ratio] - means).mean() < 3
+    assert np.abs(small[: 65 // ratio, : 97 // ratio] - means).mean() < 3
 
 
 def test_shrink_is_asked_with_the_upright_size(smooth, encoded):
@@ -142,9 +165,17 @@ def test_every_truncation_is_refused(pixels, smooth, encoded, format):
             pixels(data[:length])
 
 
-@pytest.mark.parametrize("data, words", [
-    (b"", "an empty file"), (b"label,file\n", "not a photo"), (b"<html>", "none of JPEG, PNG, GIF, BMP, WebP"),
-    (b"RIFF\0\0\0\0WAVEfmt ", "not a photo"), (b"%PDF-1.4", "not a photo"), (b"II*\0\x08", "not a photo")])
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (b"", "an empty file"),
+        (b"label,file\n", "not a photo"),
+        (b"<html>", "none of JPEG, PNG, GIF, BMP, WebP"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "not a photo"),
+        (b"%PDF-1.4", "not a photo"),
+        (b"II*\0\x08", "not a photo"),
+    ],
+)
 def test_other_content_is_refused_in_words(pixels, data, words):
     with pytest.raises(tf.errors.InvalidArgumentError, match=words):
         pixels(data)
@@ -155,12 +186,14 @@ def bomb_png(height, width):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
 
 
 def jpeg_claiming(data, height, width):
     at = data.index(b"\xff\xc0") + 5
-    return data[:at] + struct.pack(">HH", height, width) + data[at + 4:]
+    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
 
 
 @pytest.mark.parametrize("kind", MAGIC)
@@ -169,9 +202,16 @@ def test_bombs_are_refused_by_their_header(pixels, smooth, encoded, kind):
     extended = b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + (59_999).to_bytes(3, "little") * 2
     gif, bmp = bytearray(encoded(small, "GIF")), bytearray(encoded(small, "BMP"))
     gif[6:10], bmp[18:26] = struct.pack("<HH", 60_000, 60_000), struct.pack("<ii", 60_000, -60_000)
-    bomb = {"JPEG": jpeg_claiming(encoded(small, "JPEG"), 60_000, 60_000), "PNG": bomb_png(60_000, 60_000),
-            "GIF": bytes(gif), "BMP": bytes(bmp), "WebP": extended}[kind]
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"a {kind} whose header claims no pixels or more than 200"):
+    bomb = {
+        "JPEG": jpeg_claiming(encoded(small, "JPEG"), 60_000, 60_000),
+        "PNG": bomb_png(60_000, 60_000),
+        "GIF": bytes(gif),
+        "BMP": bytes(bmp),
+        "WebP": extended,
+    }[kind]
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=f"a {kind} whose header claims no pixels or more than 200"
+    ):
         pixels(bomb)
 
 
@@ -179,10 +219,10 @@ def test_bombs_are_refused_by_their_header(pixels, smooth, encoded, kind):
 def test_the_simple_webp_headers_are_understood(pixels, smooth, encoded, lossless, at, bits):
     # the largest such a WebP can claim is 268 million pixels, over the limit; half of it is under and fails later
     data = bytearray(encoded(smooth(10, 10), "WEBP", lossless=lossless))
-    data[at:at + 4] = struct.pack("<I", bits)
+    data[at : at + 4] = struct.pack("<I", bits)
     with pytest.raises(tf.errors.InvalidArgumentError, match="a WebP whose header claims"):
         pixels(bytes(data))
-    data[at:at + 4] = struct.pack("<I", bits & (0xFFFF0FFF if lossless else 0xFFFF0FFF))
+    data[at : at + 4] = struct.pack("<I", bits & (0xFFFF0FFF if lossless else 0xFFFF0FFF))
     with pytest.raises(tf.errors.InvalidArgumentError) as refusal:
         pixels(bytes(data))
     assert "claims" not in str(refusal.value)

@@ -1,4 +1,5 @@
 """Numbers out of bytes, against Python's own."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,7 +17,7 @@ def test_content_is_the_bytes_and_zeross():
 @pytest.mark.parametrize("little", [False, True])
 @pytest.mark.parametrize("at, size", [(0, 1), (1, 2), (1, 4), (2, 3)])
 def test_number_is_pythons(at, size, little):
-    expected = int.from_bytes(BYTES[at:at + size], "little" if little else "big")
+    expected = int.from_bytes(BYTES[at : at + size], "little" if little else "big")
     assert number(content(BYTES), at, size, little) == expected
 
 
@@ -28,7 +29,7 @@ def test_bytes_outside_read_as_zeros():
     data = content(BYTES)
     assert number(data, 4, 2) == 5 * 256
     assert number(data, 4, 2, little=True) == 5
-    assert number(data, 10 ** 12, 4) == 0
+    assert number(data, 10**12, 4) == 0
 
 
 def test_begins_compares_every_byte():

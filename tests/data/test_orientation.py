@@ -1,4 +1,5 @@
 """EXIF orientation, against Pillow's `exif_transpose` and against bytes written by hand."""
+
 import io
 import struct
 
@@ -31,18 +32,35 @@ def test_reads_both_byte_orders_and_both_widths(value, order, kind):
     assert orientation(content(jpeg_start(tiff(value, order, kind)))) == value
 
 
-@pytest.mark.parametrize("before", [b"\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0", b"\xff\xfe\0\x05abc",
-                                    b"\xff\xe1\0\x07http:"])
+@pytest.mark.parametrize(
+    "before", [b"\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0", b"\xff\xfe\0\x05abc", b"\xff\xe1\0\x07http:"]
+)
 def test_finds_exif_behind_other_application_data(before):
     assert orientation(content(jpeg_start(tiff(6), before))) == 6
 
 
-@pytest.mark.parametrize("data", [
-    b"", b"\xff\xd8", b"\xff\xd8\xff\xe1", b"\xff\xd8\xff\xe1\xff\xffExif\0\0", jpeg_start(b""), jpeg_start(b"MM"),
-    jpeg_start(tiff(0)), jpeg_start(tiff(9)), jpeg_start(tiff(6, kind=2)), jpeg_start(tiff(6, tag=0x0111)),
-    jpeg_start(tiff(6).replace(b"MM", b"XX")), jpeg_start(tiff(6).replace(b"MM\0*", b"MM\0+")),
-    jpeg_start(tiff(6, count=0)), jpeg_start(tiff(6)[:4] + b"\xff\xff\xff\xf0"), jpeg_start(tiff(6)[:20]),
-    b"\xff\xd8\xff\xe0\0\0" * 3], ids=range(16))
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xd8",
+        b"\xff\xd8\xff\xe1",
+        b"\xff\xd8\xff\xe1\xff\xffExif\0\0",
+        jpeg_start(b""),
+        jpeg_start(b"MM"),
+        jpeg_start(tiff(0)),
+        jpeg_start(tiff(9)),
+        jpeg_start(tiff(6, kind=2)),
+        jpeg_start(tiff(6, tag=0x0111)),
+        jpeg_start(tiff(6).replace(b"MM", b"XX")),
+        jpeg_start(tiff(6).replace(b"MM\0*", b"MM\0+")),
+        jpeg_start(tiff(6, count=0)),
+        jpeg_start(tiff(6)[:4] + b"\xff\xff\xff\xf0"),
+        jpeg_start(tiff(6)[:20]),
+        b"\xff\xd8\xff\xe0\0\0" * 3,
+    ],
+    ids=range(16),
+)
 def test_garbled_or_absent_means_upright(data):
     assert orientation(content(data)) == 1
 
@@ -66,5 +84,6 @@ def test_upright_is_pillows(value):
 
 def test_six_turns_clockwise():
     # a phone held upright: the sensor's left column is the photo's top row
-    np.testing.assert_array_equal(upright(tf.constant([[[1], [2]], [[3], [4]]]), tf.constant(6, tf.int64))[:, :, 0],
-                                  [[3, 1], [4, 2]])
+    np.testing.assert_array_equal(
+        upright(tf.constant([[[1], [2]], [[3], [4]]]), tf.constant(6, tf.int64))[:, :, 0], [[3, 1], [4, 2]]
+    )

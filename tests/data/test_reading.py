@@ -1,4 +1,5 @@
 """The options that `photos` and `table` share."""
+
 import keras
 import numpy as np
 import pytest
@@ -7,18 +8,25 @@ from keras_transfer.data import info, photos
 from keras_transfer.data.reading import Reading
 
 
-@pytest.mark.parametrize("options, words", [
-    ({"validation": 1.0}, "`validation` must be a share: at least 0 and less than 1. Received: 1.0"),
-    ({"validation": -0.1}, "`validation` must be a share"), ({"validation": "0.2"}, "`validation` must be a share"),
-    ({"test": 1.5}, "`test` must be a share"),
-    ({"validation": 0.6, "test": 0.4}, "together less than 1. Received: validation=0.6, test=0.4"),
-    ({"batch_size": 0}, "`batch_size` must be a whole number of at least 1"),
-    ({"seed": -1}, "`seed` must be a whole number of at least 0"), ({"seed": 0.5}, "`seed` must be a whole number"),
-    ({"part": "tset"}, "Unknown part 'tset'. Did you mean 'test'?"),
-    ({"part": "valid"}, "Unknown part 'valid'. There is: train, test"),
-    ({"fit": "pads"}, "Unknown fit 'pads'. Did you mean 'pad'?"),
-    ({"on_error": "ignore"}, "Unknown on_error 'ignore'. There is: raise, skip"),
-    ({"size": 0}, "`size` must be a number of pixels"), ({"size": "big"}, "`size` must be a number of pixels")])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"validation": 1.0}, "`validation` must be a share: at least 0 and less than 1. Received: 1.0"),
+        ({"validation": -0.1}, "`validation` must be a share"),
+        ({"validation": "0.2"}, "`validation` must be a share"),
+        ({"test": 1.5}, "`test` must be a share"),
+        ({"validation": 0.6, "test": 0.4}, "together less than 1. Received: validation=0.6, test=0.4"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number of at least 1"),
+        ({"seed": -1}, "`seed` must be a whole number of at least 0"),
+        ({"seed": 0.5}, "`seed` must be a whole number"),
+        ({"part": "tset"}, "Unknown part 'tset'. Did you mean 'test'?"),
+        ({"part": "valid"}, "Unknown part 'valid'. There is: train, test"),
+        ({"fit": "pads"}, "Unknown fit 'pads'. Did you mean 'pad'?"),
+        ({"on_error": "ignore"}, "Unknown on_error 'ignore'. There is: raise, skip"),
+        ({"size": 0}, "`size` must be a number of pixels"),
+        ({"size": "big"}, "`size` must be a number of pixels"),
+    ],
+)
 def test_bad_options_are_refused_before_any_file_is_read(options, words):
     with pytest.raises(ValueError, match=words.replace("?", r"\?")):
         Reading(**options)
@@ -45,8 +53,13 @@ def test_augmentation_belongs_to_training_and_to_the_fingerprint(pets):
     (plain, held), (flip, held_too) = known(), known(augment=keras.layers.RandomFlip())
     assert (plain.random, flip.random, held_too.random) == (False, True, False)
     assert held.fingerprint == held_too.fingerprint
-    marks = [plain, flip, known(augment=keras.layers.RandomFlip("vertical"))[0],
-             known(augment=[keras.layers.Rescaling(0.5)])[0], known(augment=keras.layers.RandomFlip(), batch_size=5)[0]]
+    marks = [
+        plain,
+        flip,
+        known(augment=keras.layers.RandomFlip("vertical"))[0],
+        known(augment=[keras.layers.Rescaling(0.5)])[0],
+        known(augment=keras.layers.RandomFlip(), batch_size=5)[0],
+    ]
     assert len({mark.fingerprint for mark in marks}) == 5 and not marks[3].random
     assert known(augment=keras.layers.RandomFlip())[0].fingerprint == flip.fingerprint
     assert known(augment=[])[0].fingerprint == plain.fingerprint

@@ -1,4 +1,5 @@
 """All bad photos in one error, with reasons."""
+
 import builtins
 import os
 
@@ -14,8 +15,14 @@ def mixed(tmp_path, smooth, encoded):
     good = encoded(smooth(40, 50), "JPEG")
     bomb = bytearray(encoded(smooth(4, 4), "PNG"))
     bomb[16:24] = (60_000).to_bytes(4, "big") * 2
-    content = {"good.jpg": good, "cut.jpg": good[:len(good) // 2], "empty.jpg": b"", "text.jpg": b"file,label\n",
-               "cut.png": encoded(smooth(9, 9), "PNG")[:-30], "bomb.png": bytes(bomb)}
+    content = {
+        "good.jpg": good,
+        "cut.jpg": good[: len(good) // 2],
+        "empty.jpg": b"",
+        "text.jpg": b"file,label\n",
+        "cut.png": encoded(smooth(9, 9), "PNG")[:-30],
+        "bomb.png": bytes(bomb),
+    }
     for name, data in content.items():
         (tmp_path / name).write_bytes(data)
     return [tmp_path / name for name in content], list(content)

@@ -1,4 +1,5 @@
 """The digits of scikit-learn as files."""
+
 import os
 
 import numpy as np

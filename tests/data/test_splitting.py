@@ -1,4 +1,5 @@
 """Properties of the split, over many sizes and shares."""
+
 import collections
 import itertools
 
@@ -13,10 +14,20 @@ STRATA = [key[0] for key in KEYS]
 
 def test_shares_hold_in_every_stratum():
     counted = collections.Counter(zip(STRATA, split(KEYS, STRATA, 0.2, 0.1, 0)))
-    assert counted == {("a", "valid"): 10, ("a", "test"): 5, ("a", "train"): 35,
-                       ("b", "valid"): 4, ("b", "test"): 2, ("b", "train"): 14,
-                       ("c", "valid"): 1, ("c", "test"): 1, ("c", "train"): 1,
-                       ("d", "valid"): 1, ("d", "train"): 1, ("e", "train"): 1}
+    assert counted == {
+        ("a", "valid"): 10,
+        ("a", "test"): 5,
+        ("a", "train"): 35,
+        ("b", "valid"): 4,
+        ("b", "test"): 2,
+        ("b", "train"): 14,
+        ("c", "valid"): 1,
+        ("c", "test"): 1,
+        ("c", "train"): 1,
+        ("d", "valid"): 1,
+        ("d", "train"): 1,
+        ("e", "train"): 1,
+    }
 
 
 def test_the_same_whatever_the_order():

@@ -1,4 +1,5 @@
 """Streams are functions of (seed, epoch), whatever happened before and in whatever process."""
+
 import hashlib
 import os
 import subprocess

@@ -1,4 +1,5 @@
 """Tables of photos: several targets, gaps, splits, and what bad ones are told."""
+
 import csv
 
 import numpy as np
@@ -39,8 +40,11 @@ def test_a_csv_file_beside_its_photos_gives_the_same_as_rows_and_frames(rows, pe
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    sets = [table(pets / "labels.csv", targets=TARGETS, size=4), table(rows, targets=TARGETS, folder=pets, size=4),
-            table(pd.DataFrame(rows), targets=TARGETS, folder=str(pets), size=4)]
+    sets = [
+        table(pets / "labels.csv", targets=TARGETS, size=4),
+        table(rows, targets=TARGETS, folder=pets, size=4),
+        table(pd.DataFrame(rows), targets=TARGETS, folder=str(pets), size=4),
+    ]
     assert len({info(one[0]).fingerprint for one in sets}) == 1 and len({info(one[1]).fingerprint for one in sets}) == 1
     assert sets[0][2] == sets[1][2] == sets[2][2]
 
@@ -56,7 +60,11 @@ def test_the_split_is_stratified_by_the_first_class_target(rows, pets):
     full = [{**row, "kind": row["file"][:3]} for row in rows]
     train, valid, _ = table(full, targets={"age": "number", "kind": "class"}, folder=pets, size=4, test=0.1)
     test, _ = table(full, targets={"age": "number", "kind": "class"}, folder=pets, size=4, test=0.1, part="test")
-    assert [np.bincount(info(one).targets["kind"]).tolist() for one in (train, valid, test)] == [[14, 7], [4, 2], [2, 1]]
+    assert [np.bincount(info(one).targets["kind"]).tolist() for one in (train, valid, test)] == [
+        [14, 7],
+        [4, 2],
+        [2, 1],
+    ]
     assert len({file for one in (train, valid, test) for file in info(one).files}) == 30
 
 
@@ -89,15 +97,24 @@ def test_a_split_column_without_valid_rows(rows, pets):
     less, valid, _ = table(table_of, **options, validation=0.25)
     assert set(info(less).files) | set(info(valid).files) == set(info(train).files)
     assert 4 <= len(info(valid).files) <= 6
-    with pytest.raises(ValueError, match="`validation` can't be given here: the `split` column 'part' names valid rows"):
+    with pytest.raises(
+        ValueError, match="`validation` can't be given here: the `split` column 'part' names valid rows"
+    ):
         table(with_split(rows, ["train", "valid"]), **options, validation=0.2)
     with pytest.raises(ValueError, match="`test` can't be given with a `split` column: 'part' names the test rows"):
         table(table_of, **options, test=0.2)
 
 
 def test_numbers_are_described_over_the_train_rows_and_names_over_all(rows, pets):
-    table_of = [{"file": row["file"], "age": k, "kind": "rare" if k == 1 else row["file"][:3],
-                 "part": "test" if k % 2 else "train"} for k, row in enumerate(rows)]
+    table_of = [
+        {
+            "file": row["file"],
+            "age": k,
+            "kind": "rare" if k == 1 else row["file"][:3],
+            "part": "test" if k % 2 else "train",
+        }
+        for k, row in enumerate(rows)
+    ]
     options = {"targets": {"age": "number", "kind": "class"}, "split": "part", "folder": pets, "size": 4}
     with pytest.warns(UserWarning, match="column 'kind': no training row has the class 'rare', so it can't be learnt"):
         _, _, labels = table(table_of, **options)
@@ -105,18 +122,31 @@ def test_numbers_are_described_over_the_train_rows_and_names_over_all(rows, pets
     assert table(table_of, **options, part="test")[1] == labels
 
 
-@pytest.mark.parametrize("options, error, words", [
-    ({"targets": {"knid": "class"}}, ValueError, "has no column 'knid', named by `targets`. Did you mean 'kind'?"),
-    ({"images": "fiel"}, ValueError, "has no column 'fiel', named by `images`. Did you mean 'file'?"),
-    ({"split": "part"}, ValueError, "has no column 'part', named by `split`. There is: file, kind, age, tags"),
-    ({"targets": {"kind": "classes"}}, ValueError, "Unknown kind of target 'kind': 'classes'. Did you mean 'class'?"),
-    ({"targets": ["kind"]}, ValueError, "`targets` must be a dict .column: kind. .* Received: .'kind'."),
-    ({"targets": {}}, ValueError, "`targets` must be a dict"), ({"images": "age"}, ValueError, "row 0: None is no path"),
-    ({"split": "kind"}, ValueError, "column 'kind', row 0: None is not a part; write train, valid or test"),
-    ({"split": "tags"}, ValueError, "column 'tags', row 0: None is not a part"),
-    ({"folder": "/nowhere"}, FileNotFoundError, r"30 of 30 photos named by the list of rows aren't in '/nowhere' .see `fo"),
-    ({"batchsize": 3}, TypeError, r"table\(\) has no argument 'batchsize'. Did you mean 'batch_size'"),
-    ({"fit": "zoom"}, ValueError, "Unknown fit 'zoom'")])
+@pytest.mark.parametrize(
+    "options, error, words",
+    [
+        ({"targets": {"knid": "class"}}, ValueError, "has no column 'knid', named by `targets`. Did you mean 'kind'?"),
+        ({"images": "fiel"}, ValueError, "has no column 'fiel', named by `images`. Did you mean 'file'?"),
+        ({"split": "part"}, ValueError, "has no column 'part', named by `split`. There is: file, kind, age, tags"),
+        (
+            {"targets": {"kind": "classes"}},
+            ValueError,
+            "Unknown kind of target 'kind': 'classes'. Did you mean 'class'?",
+        ),
+        ({"targets": ["kind"]}, ValueError, "`targets` must be a dict .column: kind. .* Received: .'kind'."),
+        ({"targets": {}}, ValueError, "`targets` must be a dict"),
+        ({"images": "age"}, ValueError, "row 0: None is no path"),
+        ({"split": "kind"}, ValueError, "column 'kind', row 0: None is not a part; write train, valid or test"),
+        ({"split": "tags"}, ValueError, "column 'tags', row 0: None is not a part"),
+        (
+            {"folder": "/nowhere"},
+            FileNotFoundError,
+            r"30 of 30 photos named by the list of rows aren't in '/nowhere' .see `fo",
+        ),
+        ({"batchsize": 3}, TypeError, r"table\(\) has no argument 'batchsize'. Did you mean 'batch_size'"),
+        ({"fit": "zoom"}, ValueError, "Unknown fit 'zoom'"),
+    ],
+)
 def test_bad_arguments(rows, pets, options, error, words):
     with pytest.raises(error, match=words):
         table(rows, **{"targets": {"kind": "class"}, "folder": pets, "size": 4, **options})
@@ -151,8 +181,12 @@ def test_bad_photos_take_their_labels_with_them(rows, pets):
 
 def test_the_real_pets(real_data):
     folder = real_data / "datasets" / "pets"
-    options = {"folder": folder / "images", "split": "split", "size": 64,
-               "targets": {"breed": "class", "species": "class", "xmin": "number"}}
+    options = {
+        "folder": folder / "images",
+        "split": "split",
+        "size": 64,
+        "targets": {"breed": "class", "species": "class", "xmin": "number"},
+    }
     train, valid, labels = table(folder / "labels.csv", **options)
     test, _ = table(folder / "labels.csv", **options, part="test")
     assert (len(info(train).files), valid, len(info(test).files)) == (148, None, 74)

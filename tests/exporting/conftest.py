@@ -1,4 +1,5 @@
 """A small trained network on photos, and one export of it, for all tests of this folder."""
+
 import keras
 import numpy as np
 import pytest
@@ -20,13 +21,28 @@ def network():
     for width in (6, 12):
         x = keras.layers.Conv2D(width, 3, strides=2, padding="same")(x)
         x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.5)(x))
-    model = kt.attach(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x)), {
-        "colour": kt.heads.Classifier(CLASSES), "light": kt.heads.Regressor({"mean": 120.0, "std": 20.0}),
-        "rank": kt.heads.Ordinal(4), "tags": kt.heads.MultiLabel(["warm", "cold"])})
+    model = kt.attach(
+        keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x)),
+        {
+            "colour": kt.heads.Classifier(CLASSES),
+            "light": kt.heads.Regressor({"mean": 120.0, "std": 20.0}),
+            "rank": kt.heads.Ordinal(4),
+            "tags": kt.heads.MultiLabel(["warm", "cold"]),
+        },
+    )
     model.compile(optimizer=keras.optimizers.Adam(1e-2), **{**kt.objectives(model), "metrics": None}, jit_compile=False)
     photos, colours = colour_task(96)
-    model.fit(photos, {"colour": colours, "light": photos.mean((1, 2, 3)), "rank": colours,
-                       "tags": np.stack([colours == 0, colours == 2], 1).astype("float32")}, epochs=5, verbose=0)
+    model.fit(
+        photos,
+        {
+            "colour": colours,
+            "light": photos.mean((1, 2, 3)),
+            "rank": colours,
+            "tags": np.stack([colours == 0, colours == 2], 1).astype("float32"),
+        },
+        epochs=5,
+        verbose=0,
+    )
     return model
 
 
@@ -35,14 +51,20 @@ def photos():
     """Encoded photos of several kinds and sizes, and in the third place none."""
     arrays, _ = colour_task(3, seed=9, size=40)
     first, second, third = arrays.astype("uint8")
-    return [tf.io.encode_jpeg(first).numpy(), tf.io.encode_png(second[:30]).numpy(), b"not a photo",
-            tf.io.encode_jpeg(third[:, :20], quality=80).numpy()]
+    return [
+        tf.io.encode_jpeg(first).numpy(),
+        tf.io.encode_png(second[:30]).numpy(),
+        b"not a photo",
+        tf.io.encode_jpeg(third[:, :20], quality=80).numpy(),
+    ]
 
 
 @pytest.fixture(scope="session")
 def exported(network, tmp_path_factory):
     """What `kt.export` returned for the network, with `.path`."""
-    return kt.export(network, tmp_path_factory.mktemp("served") / "colours" / "1", top_k=2, config={"fit": "crop", "seed": 5})
+    return kt.export(
+        network, tmp_path_factory.mktemp("served") / "colours" / "1", top_k=2, config={"fit": "crop", "seed": 5}
+    )
 
 
 @pytest.fixture(scope="session")

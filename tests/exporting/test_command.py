@@ -1,4 +1,5 @@
 """`keras-transfer export`; test_writing has what the files hold."""
+
 import json
 import os
 
@@ -14,8 +15,13 @@ def run(network, tmp_path):
     history = keras.callbacks.History()
     history.epoch, history.history = [0], {"loss": [1.0]}
     labels = {"colour": ["red", "grün", "blue"], "light": {"mean": 120.0, "std": 20.0}}
-    running.write_run(tmp_path / "run", network, labels=labels, history=history,
-                      config={"image_size": [16, 16], "fit": "pad", "targets": {}, "images": "file", "split": None})
+    running.write_run(
+        tmp_path / "run",
+        network,
+        labels=labels,
+        history=history,
+        config={"image_size": [16, 16], "fit": "pad", "targets": {}, "images": "file", "split": None},
+    )
     return tmp_path / "run"
 
 
@@ -41,9 +47,33 @@ def test_every_option_reaches_export(monkeypatch, tmp_path, capsys):
 
     export.Exported = type("Exported", (dict,), {})
     monkeypatch.setattr(command, "export", export)
-    assert cli.main(["export", "r", "--to", "s", "--formats", "tflite_int8", "--top-k", "3", "--calibration", "photos", "--on-error",
-                     "request"]) == 0
-    assert given == {"run": "r", "to": "s", "formats": ["tflite_int8"], "top_k": 3, "calibration": "photos", "on_error": "request"}
+    assert (
+        cli.main(
+            [
+                "export",
+                "r",
+                "--to",
+                "s",
+                "--formats",
+                "tflite_int8",
+                "--top-k",
+                "3",
+                "--calibration",
+                "photos",
+                "--on-error",
+                "request",
+            ]
+        )
+        == 0
+    )
+    assert given == {
+        "run": "r",
+        "to": "s",
+        "formats": ["tflite_int8"],
+        "top_k": 3,
+        "calibration": "photos",
+        "on_error": "request",
+    }
     said = capsys.readouterr().out
     assert "largest difference" in said and "same first answer" in said and "0.975" in said and "docker" not in said
 

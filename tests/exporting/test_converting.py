@@ -48,7 +48,9 @@ class Doubled:
 
 def test_a_file_that_says_something_else_is_refused(dense, tmp_path, monkeypatch):
     monkeypatch.setitem(converting.WRITERS, "onnx", Doubled)
-    with pytest.raises(ValueError, match="The model as onnx differs from the model by 1 of the largest output; 0.001 is allowed"):
+    with pytest.raises(
+        ValueError, match="The model as onnx differs from the model by 1 of the largest output; 0.001 is allowed"
+    ):
         kt.export(dense.model, tmp_path / "n", formats=["onnx"])
     assert list(tmp_path.iterdir()) == []
 
@@ -59,7 +61,9 @@ def test_what_a_format_cannot_hold_is_said_in_a_sentence(dense, tmp_path, monkey
 
     monkeypatch.setattr(Doubled, "write", write)
     monkeypatch.setitem(converting.WRITERS, "onnx", Doubled)
-    with pytest.raises(ValueError, match="The model can't be written as onnx: no such operation: Strange. Leave 'onnx' out of"):
+    with pytest.raises(
+        ValueError, match="The model can't be written as onnx: no such operation: Strange. Leave 'onnx' out of"
+    ):
         kt.export(dense.model, tmp_path / "n", formats=["onnx"])
 
 
@@ -87,5 +91,7 @@ def test_all_formats_of_a_network_on_photos(network, tmp_path):
     files = {p.name for p in found.path.iterdir()}
     assert {"model.tflite", "model_int8.tflite", "model.onnx", "model.xml", "model.bin", "saved_model.pb"} <= files
     assert all(found[name] < 1e-5 for name in ("serving_default", "pixels", "features", "tflite", "onnx", "openvino"))
-    assert 1e-4 < found["tflite_int8"] < 0.1 and min(found[f"tflite_int8/{h}"] for h in ("colour", "rank", "tags")) >= 0.9
+    assert (
+        1e-4 < found["tflite_int8"] < 0.1 and min(found[f"tflite_int8/{h}"] for h in ("colour", "rank", "tags")) >= 0.9
+    )
     assert (found.path / "model_int8.tflite").stat().st_size < (found.path / "model.tflite").stat().st_size

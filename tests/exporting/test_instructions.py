@@ -33,7 +33,9 @@ def test_the_request_for_a_photo_is_what_a_shell_makes_of_it(network, tmp_path):
 
 def test_requests_of_other_kinds(numbers, tmp_path):
     said = lines(subject(numbers), tmp_path / "n" / "1")
-    assert json.loads(re.search(r"curl -d '(.*)' http", said)[1]) == {"instances": [{"a": [0.0, 0.0, 0.0], "b": [0, 0]}]}
+    assert json.loads(re.search(r"curl -d '(.*)' http", said)[1]) == {
+        "instances": [{"a": [0.0, 0.0, 0.0], "b": [0, 0]}]
+    }
     words = keras.Input((), dtype="string", name="words")
     said = lines(subject(keras.Model(words, keras.layers.Hashing(4)(words))), tmp_path / "n" / "1")
     assert json.loads(re.search(r"curl -d '(.*)' http", said)[1]) == {"instances": [{"text": "some words"}]}
@@ -42,5 +44,9 @@ def test_requests_of_other_kinds(numbers, tmp_path):
 @pytest.mark.parametrize("shape", [(None,), (2, None)])
 def test_an_axis_of_any_length_is_shown_short(shape, tmp_path):
     sound = keras.Input(shape, name="sound")
-    row = json.loads(re.search(r"-d '(.*)' http", lines(subject(keras.Model(sound, keras.layers.ReLU()(sound))), tmp_path / "n" / "1"))[1])
+    row = json.loads(
+        re.search(
+            r"-d '(.*)' http", lines(subject(keras.Model(sound, keras.layers.ReLU()(sound))), tmp_path / "n" / "1")
+        )[1]
+    )
     assert row["instances"][0]["sound"] == ([0.0] * 3 if shape == (None,) else [[0.0] * 3] * 2)

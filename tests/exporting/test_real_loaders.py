@@ -1,4 +1,5 @@
 """Programs that aren't ours read the export: TensorFlow's C library, saved_model_cli, and a client of TF Serving."""
+
 import concurrent.futures
 import json
 import pathlib
@@ -54,8 +55,22 @@ def test_saved_model_cli_runs_it(exported, served, tmp_path):
     np.save(tmp_path / "p.npy", pixels)
     tool = pathlib.Path(sys.executable).with_name("saved_model_cli")
 
-    done = subprocess.run([tool, "run", "--dir", exported.path, "--tag_set", "serve", "--signature_def", "pixels", "--inputs",
-                           f"pixels={tmp_path / 'p.npy'}"], capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            tool,
+            "run",
+            "--dir",
+            exported.path,
+            "--tag_set",
+            "serve",
+            "--signature_def",
+            "pixels",
+            "--inputs",
+            f"pixels={tmp_path / 'p.npy'}",
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     said = served["pixels"](pixels=tf.constant(pixels))
     shown = dict(re.findall(r"Result for output key (\S+):\n(.*)", done.stdout))

@@ -1,4 +1,5 @@
 """Decoding of a whole request. Every kind of photo is tested in tests/data; here: what happens to the broken ones."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,8 +11,10 @@ from keras_transfer.exporting.rows import READERS, strict, tolerant
 @pytest.fixture(scope="module")
 def read():
     spec = [tf.TensorSpec([None], tf.string)]
-    return {name: tf.function(lambda bytes, reader=reader: reader(bytes, (16, 16), "crop"), spec, autograph=False)
-            for name, reader in READERS.items()}
+    return {
+        name: tf.function(lambda bytes, reader=reader: reader(bytes, (16, 16), "crop"), spec, autograph=False)
+        for name, reader in READERS.items()
+    }
 
 
 def test_both_give_the_pixels_of_decode(read, photos):
@@ -23,7 +26,7 @@ def test_both_give_the_pixels_of_decode(read, photos):
 
 
 def test_a_broken_photo_leaves_the_others_as_they_are(read, photos):
-    torn, empty = photos[0][:len(photos[0]) // 2], b""
+    torn, empty = photos[0][: len(photos[0]) // 2], b""
     pixels, readable = read["row"](tf.constant([torn, photos[0], *photos, empty]))
     assert readable.numpy().tolist() == [False, True, True, True, False, True, False]
     alone, _ = read["row"](tf.constant([photos[0], photos[0], photos[1], photos[3]]))
@@ -53,6 +56,8 @@ def test_a_broken_photo_fails_a_strict_request(read, photos):
 def test_only_operations_of_tensorflow_itself(read):
     """Nothing in the graph calls back into Python, as `tf.py_function` would."""
     for reader, needs in ((tolerant, "IgnoreErrorsDataset"), (strict, "DecodeJpeg")):
-        graph = next(f for name, f in read.items() if READERS[name] is reader).get_concrete_function().graph.as_graph_def()
+        graph = (
+            next(f for name, f in read.items() if READERS[name] is reader).get_concrete_function().graph.as_graph_def()
+        )
         operations = {node.op for node in graph.node} | {n.op for f in graph.library.function for n in f.node_def}
         assert needs in operations and not {op for op in operations if op.startswith(("PyFunc", "EagerPyFunc"))}

@@ -48,11 +48,16 @@ def test_arrays_and_datasets_give_their_first_rows(network, numbers):
 
 
 def test_data_of_another_kind_are_refused(network, numbers):
-    with pytest.raises(ValueError, match=r"for the input 'pixels' must be rows of shape \(16, 16, 3\).* Received an array of shape \(2, 8, 8, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"for the input 'pixels' must be rows of shape \(16, 16, 3\).* Received an array of shape \(2, 8, 8, 3\)",
+    ):
         samples(subject(network), np.zeros((2, 8, 8, 3)))
     with pytest.raises(ValueError, match="must be rows of shape"):
         samples(subject(network), np.zeros((0, 16, 16, 3)))
-    with pytest.raises(ValueError, match="must have the inputs a, b of the model, as a dict of arrays. Received: ndarray"):
+    with pytest.raises(
+        ValueError, match="must have the inputs a, b of the model, as a dict of arrays. Received: ndarray"
+    ):
         samples(subject(numbers), np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"Received: dict \['a'\]"):
         samples(subject(numbers), {"a": np.zeros((2, 3))})

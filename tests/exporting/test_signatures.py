@@ -10,8 +10,11 @@ from keras_transfer.exporting.subject import subject
 def test_what_photos_can_be_sent_as(network):
     built = build(subject(network))
     assert {name: (s.takes, s.gives) for name, s in built.items()} == {
-        "serving_default": ("bytes", "answers"), "pixels": ("pixels", "answers"), "pixels_uint8": ("rounded", "answers"),
-        "features": ("bytes", "features")}
+        "serving_default": ("bytes", "answers"),
+        "pixels": ("pixels", "answers"),
+        "pixels_uint8": ("rounded", "answers"),
+        "features": ("bytes", "features"),
+    }
     assert next(iter(built)) == "serving_default"  # ExportArchive takes the first one for it
     assert built["serving_default"].specs == [tf.TensorSpec([None], tf.string, "image_bytes")]
     assert built["pixels_uint8"].specs == [tf.TensorSpec([None, 16, 16, 3], tf.uint8, "pixels")]
@@ -20,13 +23,24 @@ def test_what_photos_can_be_sent_as(network):
 def test_the_keys_are_the_names_of_the_heads(network):
     said = build(subject(network))["pixels"].function(tf.zeros((2, 16, 16, 3)))
     assert {key: tuple(value.shape) for key, value in said.items()} == {
-        "colour/label": (2,), "colour/probability": (2,), "colour/probabilities": (2, 3), "light": (2, 1), "rank/label": (2,),
-        "rank/probability": (2,), "rank/probabilities": (2, 4), "tags/label": (2,), "tags/probabilities": (2, 2)}
+        "colour/label": (2,),
+        "colour/probability": (2,),
+        "colour/probabilities": (2, 3),
+        "light": (2, 1),
+        "rank/label": (2,),
+        "rank/probability": (2,),
+        "rank/probabilities": (2, 4),
+        "tags/label": (2,),
+        "tags/probabilities": (2, 2),
+    }
 
 
 def test_a_model_of_uint8_has_no_other_pixels():
     inputs = keras.Input((8, 8, 3), dtype="uint8")
-    model = kt.attach(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1.0)(inputs))), kt.heads.Classifier(2))
+    model = kt.attach(
+        keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1.0)(inputs))),
+        kt.heads.Classifier(2),
+    )
     built = build(subject(model))
     assert list(built) == ["serving_default", "pixels", "features"] and built["pixels"].specs[0].dtype == tf.uint8
     photo = tf.io.encode_png(tf.constant(255, tf.uint8, (8, 8, 3)))
@@ -38,7 +52,9 @@ def test_the_head_of_a_single_output_gives_its_name():
     model = kt.attach(keras.Model(inputs, keras.layers.Dense(2)(inputs)), kt.heads.Classifier(2))
     built = build(subject(model), top_k=1)
     said = built["serving_default"].function({"x": tf.zeros((1, 3))})
-    assert sorted(said) == [f"classifier/{word}" for word in ("label", "probabilities", "probability", "top_labels", "top_probabilities")]
+    assert sorted(said) == [
+        f"classifier/{word}" for word in ("label", "probabilities", "probability", "top_labels", "top_probabilities")
+    ]
     assert built["features"].function({"x": tf.zeros((1, 3))})["features"].shape == (1, 2)
     assert built["serving_default"].specs == [{"x": tf.TensorSpec((None, 3), tf.float32, "x")}]
 

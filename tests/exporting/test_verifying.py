@@ -1,4 +1,5 @@
 """Each difference that a written file could have is seen. That none is seen where there is none: test_writing."""
+
 import numpy as np
 import pytest
 
@@ -24,14 +25,26 @@ def test_the_live_model_is_the_model_itself(dense):
 def right():
     """Outputs log(p) for p = (0.5, 0.3, 0.2), and what should be said of them."""
     likely = np.array([[0.5, 0.3, 0.2]])
-    return np.log(likely), {"kind/probabilities": likely, "kind/probability": np.array([0.5]),
-                            "kind/label": np.array([b"a"], object), "kind/top_labels": np.array([[b"a", b"b"]], object),
-                            "kind/top_probabilities": np.array([[0.5, 0.3]])}
+    return np.log(likely), {
+        "kind/probabilities": likely,
+        "kind/probability": np.array([0.5]),
+        "kind/label": np.array([b"a"], object),
+        "kind/top_labels": np.array([[b"a", b"b"]], object),
+        "kind/top_probabilities": np.array([[0.5, 0.3]]),
+    }
 
 
-@pytest.mark.parametrize("key, wrong, expected", [
-    (None, None, 0.0), ("kind/probabilities", [[0.5, 0.3, 0.25]], 0.1), ("kind/probability", [0.4], 0.2),
-    ("kind/label", [b"b"], 0.4), ("kind/top_labels", [[b"a", b"c"]], 0.2), ("kind/top_probabilities", [[0.5, 0.25]], 0.1)])
+@pytest.mark.parametrize(
+    "key, wrong, expected",
+    [
+        (None, None, 0.0),
+        ("kind/probabilities", [[0.5, 0.3, 0.25]], 0.1),
+        ("kind/probability", [0.4], 0.2),
+        ("kind/label", [b"b"], 0.4),
+        ("kind/top_labels", [[b"a", b"c"]], 0.2),
+        ("kind/top_probabilities", [[0.5, 0.25]], 0.1),
+    ],
+)
 def test_every_wrong_answer_counts(dense, right, key, wrong, expected):
     outputs, said = right
     if key:
@@ -45,12 +58,22 @@ def test_wrong_labels_of_several(network):
     outputs, likely = np.array([[2.0, -2.0]]), 1 / (1 + np.exp([[-2.0, 2.0]]))
     said = {"tags/probabilities": likely, "tags/label": np.array([b"warm"], object)}
     assert difference(subject(network), "tags", said, outputs) < 1e-6
-    assert difference(subject(network), "tags", {**said, "tags/label": np.array([b"warm|cold"], object)}, outputs) == float("inf")
+    assert difference(
+        subject(network), "tags", {**said, "tags/label": np.array([b"warm|cold"], object)}, outputs
+    ) == float("inf")
 
 
 def test_the_broken_row_must_be_empty():
-    good = {"image/readable": np.array([True, False]), "p": np.array([0.5, 0.0]), "label": np.array([b"a", b""], object)}
-    assert {k: v.tolist() for k, v in _without_broken(good, "s").items()} == {"image/readable": [True], "p": [0.5], "label": [b"a"]}
+    good = {
+        "image/readable": np.array([True, False]),
+        "p": np.array([0.5, 0.0]),
+        "label": np.array([b"a", b""], object),
+    }
+    assert {k: v.tolist() for k, v in _without_broken(good, "s").items()} == {
+        "image/readable": [True],
+        "p": [0.5],
+        "label": [b"a"],
+    }
     for key, wrong in [("p", [0.5, 0.1]), ("p", [0.5, np.nan]), ("label", [b"a", b"b"])]:
         with pytest.raises(ValueError, match="answers a broken photo with"):
             _without_broken({**good, key: np.array(wrong, good[key].dtype)}, "s")

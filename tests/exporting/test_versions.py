@@ -23,7 +23,10 @@ def test_a_folder_that_holds_versions_is_no_version_though_it_is_a_number(tmp_pa
 def test_what_exists_is_refused(tmp_path):
     (tmp_path / "pets" / "1").mkdir(parents=True)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(FileExistsError, match="exists already, and a version that may be in service isn't overwritten. Give .*pets' for"):
+    with pytest.raises(
+        FileExistsError,
+        match="exists already, and a version that may be in service isn't overwritten. Give .*pets' for",
+    ):
         target(tmp_path / "pets" / "1")
     with pytest.raises(NotADirectoryError, match="file' is a file; an export is a folder such as served/pets/1"):
         target(tmp_path / "file")

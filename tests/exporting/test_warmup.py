@@ -21,7 +21,9 @@ def test_each_request_runs_against_its_signature(exported, served):
     assert [r.model_spec.signature_name for r in requests] == ["serving_default", "pixels", "pixels_uint8", "features"]
     assert {r.model_spec.name for r in requests} == {"colours"}
     for request in requests:
-        said = served[request.model_spec.signature_name](**{k: tf.constant(tf.make_ndarray(v)) for k, v in request.inputs.items()})
+        said = served[request.model_spec.signature_name](
+            **{k: tf.constant(tf.make_ndarray(v)) for k, v in request.inputs.items()}
+        )
         assert all(len(value) == 1 for value in said.values())
         if request.model_spec.signature_name == "serving_default":
             assert said["image/readable"].numpy().tolist() == [True]
@@ -48,6 +50,8 @@ def test_without_the_package_it_is_left_out_and_said(dense, tmp_path, monkeypatc
         return real(name, *arguments)
 
     monkeypatch.setattr("importlib.import_module", missing)
-    with pytest.warns(UserWarning, match=r"the first request to the server will be slow.*pip install \"keras-transfer\[serving\]\""):
+    with pytest.warns(
+        UserWarning, match=r"the first request to the server will be slow.*pip install \"keras-transfer\[serving\]\""
+    ):
         assert not warmup.write(tmp_path, "m", warmup.requests(dense, samples(dense), build(dense)))
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,5 @@
 """`kt.export` as a whole. What a server does with the result is in test_real_loaders."""
+
 import json
 import os
 import subprocess
@@ -27,10 +28,20 @@ def test_the_largest_difference_of_each_signature_is_returned(exported):
 
 def test_what_lies_beside_the_graph(exported):
     files = {str(p.relative_to(exported.path)) for p in exported.path.rglob("*") if p.is_file()}
-    assert files == {"saved_model.pb", "fingerprint.pb", "variables/variables.index", "assets/labels.json", "assets/config.json",
-                     "variables/variables.data-00000-of-00001", "assets.extra/tf_serving_warmup_requests"}
+    assert files == {
+        "saved_model.pb",
+        "fingerprint.pb",
+        "variables/variables.index",
+        "assets/labels.json",
+        "assets/config.json",
+        "variables/variables.data-00000-of-00001",
+        "assets.extra/tf_serving_warmup_requests",
+    }
     assert json.loads((exported.path / "assets" / "labels.json").read_text()) == {
-        "colour": ["red", "grün", "blue"], "rank": ["0", "1", "2", "3"], "tags": ["warm", "cold"]}
+        "colour": ["red", "grün", "blue"],
+        "rank": ["0", "1", "2", "3"],
+        "tags": ["warm", "cold"],
+    }
     config = json.loads((exported.path / "assets" / "config.json").read_text())
     assert (config["fit"], config["seed"], config["image_size"]) == ("crop", 5, [16, 16])
     assert config["exported_with"]["keras"] == keras.__version__
@@ -100,15 +111,22 @@ def test_texts_with_a_table_of_words_from_a_saved_file(tmp_path):
     served = tf.saved_model.load(str(found.path)).signatures
     said = served["serving_default"](text=tf.constant(["good film", "bad"]))
     expected = softmax(model.predict(tf.constant([["good film"], ["bad"]]), verbose=0))
-    assert set(found) == {"serving_default", "features"} and np.allclose(said["classifier/probabilities"], expected, atol=1e-6)
+    assert set(found) == {"serving_default", "features"} and np.allclose(
+        said["classifier/probabilities"], expected, atol=1e-6
+    )
     assert served["features"](text=tf.constant(["good"]))["features"].numpy().tolist() == [[1, 0, 1, 0, 0]]
 
 
 def test_a_run_folder_brings_labels_and_decoding(dense, tmp_path):
     history = keras.callbacks.History()
     history.epoch, history.history = [0], {"loss": [1.0]}
-    running.write_run(tmp_path / "run", dense.model, labels={"kind": ["x", "y", "z"]}, history=history,
-                      config={"seed": 7, "image_size": [8, 8], "fit": "pad", "targets": {}, "images": "file", "split": None})
+    running.write_run(
+        tmp_path / "run",
+        dense.model,
+        labels={"kind": ["x", "y", "z"]},
+        history=history,
+        config={"seed": 7, "image_size": [8, 8], "fit": "pad", "targets": {}, "images": "file", "split": None},
+    )
     found = kt.export(tmp_path / "run", tmp_path / "served")
     assert found.subject.classes["kind"] == ["x", "y", "z"]
     config = json.loads((found.path / "assets" / "config.json").read_text())
@@ -116,10 +134,13 @@ def test_a_run_folder_brings_labels_and_decoding(dense, tmp_path):
 
 
 def test_arguments_are_refused_before_anything_is_written(numbers, tmp_path):
-    for options, error in [({"formats": ["savedmodel"]}, "Unknown format 'savedmodel'. Did you mean 'saved_model'"),
-                           ({"formats": []}, "`formats` is empty"), ({"on_error": "skip"}, "Unknown `on_error` 'skip'"),
-                           ({"top_k": 0}, "`top_k` must be a whole number of at least 1"),
-                           ({"formats": "tflite_int8"}, "needs `calibration`: a hundred or so photos")]:
+    for options, error in [
+        ({"formats": ["savedmodel"]}, "Unknown format 'savedmodel'. Did you mean 'saved_model'"),
+        ({"formats": []}, "`formats` is empty"),
+        ({"on_error": "skip"}, "Unknown `on_error` 'skip'"),
+        ({"top_k": 0}, "`top_k` must be a whole number of at least 1"),
+        ({"formats": "tflite_int8"}, "needs `calibration`: a hundred or so photos"),
+    ]:
         with pytest.raises(ValueError, match=error):
             kt.export(numbers, tmp_path / "deep" / "n", **options)
     assert os.listdir(tmp_path) == []
@@ -135,7 +156,9 @@ def test_an_existing_version_is_left_as_it_is(numbers, tmp_path):
 
 def test_a_difference_leaves_nothing(numbers, tmp_path, monkeypatch):
     monkeypatch.setattr(verifying, "LIMIT", -1.0)
-    with pytest.raises(ValueError, match="The signature 'serving_default' of the written SavedModel differs from the model by"):
+    with pytest.raises(
+        ValueError, match="The signature 'serving_default' of the written SavedModel differs from the model by"
+    ):
         kt.export(numbers, tmp_path / "deep" / "n" / "1")
     assert os.listdir(tmp_path) == []
 
@@ -156,19 +179,27 @@ def test_a_model_that_draws_at_random_is_refused(tmp_path):
 def test_a_full_disk_leaves_nothing_and_says_so(numbers, tmp_path):
     """A limit on the size of files stands for a full disk: the graph can't be written."""
     numbers.save(tmp_path / "m.keras")
-    code = ("import resource, signal, sys, keras_transfer as kt; model = kt.load(sys.argv[1]); "
-            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000)); "
-            "kt.export(model, sys.argv[2])")
+    code = (
+        "import resource, signal, sys, keras_transfer as kt; model = kt.load(sys.argv[1]); "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000)); "
+        "kt.export(model, sys.argv[2])"
+    )
     done = run_python(code, tmp_path / "m.keras", tmp_path / "served" / "1", check=False)
-    assert "OSError: The export to" in done.stderr and "can't be written" in done.stderr and "File too large" in done.stderr
+    assert (
+        "OSError: The export to" in done.stderr
+        and "can't be written" in done.stderr
+        and "File too large" in done.stderr
+    )
     assert os.listdir(tmp_path) == ["m.keras"]
 
 
 def test_where_nothing_may_be_written_it_says_so_and_leaves_nothing(tmp_path):
     tmp_path.chmod(0o755)
-    code = ("import os, sys; from keras_transfer import _files\n"
-            "if os.geteuid() == 0: os.seteuid(65534)\n"
-            "with _files.folder(sys.argv[1]): pass")
+    code = (
+        "import os, sys; from keras_transfer import _files\n"
+        "if os.geteuid() == 0: os.seteuid(65534)\n"
+        "with _files.folder(sys.argv[1]): pass"
+    )
     tmp_path.chmod(0o555)
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "served" / "1")], capture_output=True, text=True)
     tmp_path.chmod(0o755)

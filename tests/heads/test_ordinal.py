@@ -8,10 +8,11 @@ from keras_transfer.heads.ordinal import level_accuracy, level_error
 def test_loss_by_hand():
     """Label 1 of 3: [label > 0] = 1, [label > 1] = 0."""
     loss = kt.heads.Ordinal(3).make_loss()
-    logits = np.array([[np.log(3), -np.log(3)], [0., 0.]], "float32")
+    logits = np.array([[np.log(3), -np.log(3)], [0.0, 0.0]], "float32")
     assert float(loss(np.array([1, -1]), logits)) == pytest.approx(2 * np.log(4 / 3), rel=1e-5)
     assert float(loss(np.array([[2], [0]]), logits)) == pytest.approx(
-        (np.log(4 / 3) + np.log(4) + 2 * np.log(2)) / 2, rel=1e-5)
+        (np.log(4 / 3) + np.log(4) + 2 * np.log(2)) / 2, rel=1e-5
+    )
 
 
 def test_probabilities_sum_to_one_and_are_never_negative():
@@ -33,7 +34,7 @@ def test_thresholds_start_evenly_around_zero():
 
 
 def test_metrics_by_hand():
-    logits = np.array([[2., 1., -1.], [-1., -2., -3.], [1., 1., 1.]], "float32")  # levels 2, 0, 3
+    logits = np.array([[2.0, 1.0, -1.0], [-1.0, -2.0, -3.0], [1.0, 1.0, 1.0]], "float32")  # levels 2, 0, 3
     assert np.array_equal(level_accuracy(np.array([2, 1, 0]), logits), [1, 0, 0])
     assert np.array_equal(level_error(np.array([[2], [1], [0]]), logits), [0, 1, 3])
     accuracy, error = kt.heads.Ordinal(4).make_metrics()

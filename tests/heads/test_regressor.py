@@ -22,7 +22,7 @@ def test_outputs_and_metric_are_in_the_users_units_and_the_loss_is_standardized(
 def test_several_values_each_with_its_own_scale_and_gaps():
     head = kt.heads.Regressor({"mean": [0.0, 100.0], "std": [1.0, 50.0]})
     labels, outputs = np.array([[1.0, 200.0], [NAN, 100.0]]), np.array([[3.0, 100.0], [0.0, 150.0]])
-    assert float(head.make_loss()(labels, outputs)) == pytest.approx((2 ** 2 + 2 ** 2 + 1 ** 2) / 3)
+    assert float(head.make_loss()(labels, outputs)) == pytest.approx((2**2 + 2**2 + 1**2) / 3)
     assert head.units == 2
 
 
@@ -30,18 +30,25 @@ def test_a_number_alone_is_plain_mean_squared_error():
     head = kt.heads.Regressor()
     assert head.units == 1
     labels, outputs = np.array([[1.0], [2.0]]), np.array([[3.0], [2.5]])
-    assert float(head.make_loss()(labels, outputs)) == pytest.approx(float(keras.losses.MeanSquaredError()(labels, outputs)))
+    assert float(head.make_loss()(labels, outputs)) == pytest.approx(
+        float(keras.losses.MeanSquaredError()(labels, outputs))
+    )
 
 
 def test_sample_weights_reach_the_loss():
     loss = kt.heads.Regressor({"mean": 1.0, "std": 2.0}).make_loss()
-    assert float(loss(np.array([1., 3.]), np.array([[3.], [3.]]), np.array([4., 1.]))) == pytest.approx(4 * 1 / 2)
+    assert float(loss(np.array([1.0, 3.0]), np.array([[3.0], [3.0]]), np.array([4.0, 1.0]))) == pytest.approx(4 * 1 / 2)
 
 
-@pytest.mark.parametrize("target, error", [
-    ({"mean": 1.0, "std": 0.0}, "one std over 0 for each value. Received: mean=\\[1.0\\], std=\\[0.0\\]"),
-    ({"mean": [1.0, 2.0], "std": 1.0}, "for each value"), ({"mean": 1.0}, "must have the keys 'mean' and 'std'"),
-    ({"mean": 1.0, "std": NAN}, "std over 0")])
+@pytest.mark.parametrize(
+    "target, error",
+    [
+        ({"mean": 1.0, "std": 0.0}, "one std over 0 for each value. Received: mean=\\[1.0\\], std=\\[0.0\\]"),
+        ({"mean": [1.0, 2.0], "std": 1.0}, "for each value"),
+        ({"mean": 1.0}, "must have the keys 'mean' and 'std'"),
+        ({"mean": 1.0, "std": NAN}, "std over 0"),
+    ],
+)
 def test_bad_targets(target, error):
     with pytest.raises(ValueError, match=error):
         kt.heads.Regressor(target)

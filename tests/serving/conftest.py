@@ -1,4 +1,5 @@
 """An exported model, a photo, and a server in a process of its own."""
+
 import re
 import signal
 import subprocess
@@ -34,8 +35,12 @@ def photo():
 @pytest.fixture(scope="session")
 def url(exported):
     """The address of a server in a process of its own, stopped by Ctrl-C."""
-    process = subprocess.Popen([sys.executable, "-m", "keras_transfer.cli", "serve", str(exported), "--port", "0"],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keras_transfer.cli", "serve", str(exported), "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     said = process.stdout.readline()
     found = re.match(r"(http://localhost:\d+) shows a page", said)
     assert found, said + process.stderr.read()

@@ -1,4 +1,5 @@
 """TF Serving's REST language, worked out by hand on small SavedModels."""
+
 import base64
 
 import numpy as np
@@ -17,11 +18,15 @@ def dicts(tmp_path_factory):
 @pytest.fixture(scope="module")
 def lengths(tmp_path_factory):
     """Bytes in; their length, the bytes themselves and a text out."""
+
     class Lengths(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
         def __call__(self, image_bytes):
-            return {"length": tf.strings.length(image_bytes), "copy_bytes": image_bytes,
-                    "head/label": tf.fill(tf.shape(image_bytes), "größe")}
+            return {
+                "length": tf.strings.length(image_bytes),
+                "copy_bytes": image_bytes,
+                "head/label": tf.fill(tf.shape(image_bytes), "größe"),
+            }
 
     path = tmp_path_factory.mktemp("served") / "model"
     tf.saved_model.save(Lengths(), str(path))
@@ -30,8 +35,12 @@ def lengths(tmp_path_factory):
 
 def test_rows(dicts):
     said = dicts.answer({"instances": [{"a": [1, 2], "b": [3, 4]}, {"a": [0, 0], "b": [1, 1]}]})
-    assert said == {"predictions": [{"sum": [8.0, 12.0], "difference": [-2.0, -2.0]},
-                                    {"sum": [2.0, 2.0], "difference": [-1.0, -1.0]}]}
+    assert said == {
+        "predictions": [
+            {"sum": [8.0, 12.0], "difference": [-2.0, -2.0]},
+            {"sum": [2.0, 2.0], "difference": [-1.0, -1.0]},
+        ]
+    }
     assert dicts.version == "7" and list(dicts.signatures) == ["serving_default"]
 
 
@@ -57,19 +66,26 @@ def test_one_output_has_no_key(tmp_path):
     assert np.shape(rows["predictions"]) == (2, 3) and columns["outputs"] == rows["predictions"]
 
 
-@pytest.mark.parametrize("request_, said", [
-    ([], 'A request is a JSON object with either "instances" or "inputs"'),
-    ({"instances": [], "inputs": []}, "either"),
-    ({"instances": []}, "a list with at least one row"), ({"instances": 3}, "a list with at least one row"),
-    ({"instances": [[1, 2]]}, "Each of the instances must be an object with a, b"),
-    ({"instances": [{"a": [1, 2]}]}, "Instance 0 has a; wanted: a, b"),
-    ({"instances": [{"a": [1, 2], "b": [1, "x"]}]}, "Input 'b' can't be read as int32"),
-    ({"instances": [{"a": [1, 2], "b": [1]}]}, "Input 'b' must have the shape .any, 2.. Received: .1, 1."),
-    ({"instances": [{"a": [1, 2], "b": {"b64": "!"}}]}, "Input 'b' can't be read as int32"),
-    ({"inputs": {"a": [[1, 2]]}}, '"inputs" must be an object with a, b'),
-    ({"inputs": {"a": [[1, 2]] * 2, "b": [[1, 2]] * 3}}, "The model refuses the request"),
-    ({"instances": [1], "signature_name": "serving"}, "Unknown signature 'serving'. Did you mean 'serving_default'"),
-])
+@pytest.mark.parametrize(
+    "request_, said",
+    [
+        ([], 'A request is a JSON object with either "instances" or "inputs"'),
+        ({"instances": [], "inputs": []}, "either"),
+        ({"instances": []}, "a list with at least one row"),
+        ({"instances": 3}, "a list with at least one row"),
+        ({"instances": [[1, 2]]}, "Each of the instances must be an object with a, b"),
+        ({"instances": [{"a": [1, 2]}]}, "Instance 0 has a; wanted: a, b"),
+        ({"instances": [{"a": [1, 2], "b": [1, "x"]}]}, "Input 'b' can't be read as int32"),
+        ({"instances": [{"a": [1, 2], "b": [1]}]}, "Input 'b' must have the shape .any, 2.. Received: .1, 1."),
+        ({"instances": [{"a": [1, 2], "b": {"b64": "!"}}]}, "Input 'b' can't be read as int32"),
+        ({"inputs": {"a": [[1, 2]]}}, '"inputs" must be an object with a, b'),
+        ({"inputs": {"a": [[1, 2]] * 2, "b": [[1, 2]] * 3}}, "The model refuses the request"),
+        (
+            {"instances": [1], "signature_name": "serving"},
+            "Unknown signature 'serving'. Did you mean 'serving_default'",
+        ),
+    ],
+)
 def test_requests_that_do_not_fit(dicts, request_, said):
     with pytest.raises(ValueError, match=said):
         dicts.answer(request_)

@@ -1,4 +1,5 @@
 """The paths, limits and errors of the local server, asked over HTTP."""
+
 import time
 
 import pytest
@@ -38,18 +39,22 @@ def test_the_paths_of_tf_serving(client):
         assert client.post(f"{path}:predict", json={"instances": [1, "ä"]}).json() == {"predictions": [1, "ä"]}
 
 
-@pytest.mark.parametrize("path, body, status, said", [
-    ("/v1/models/dogs", None, 404, "There is: /v1/models/pets, version 3"),
-    ("/v1/models/pets/versions/4", None, 404, "There is no model"),
-    ("/nothing", None, 404, "Not Found"), ("/v1/models/pets:predict", None, 404, "There is no model"),
-    ("/v1/models/dogs:predict", "{}", 404, "There is no model"),
-    ("/v1/models/pets:predict", "{", 400, "The request is no JSON"),
-    ("/v1/models/pets:predict", "[" * 900, 400, "The request is no JSON"),
-    ("/v1/models/pets:predict", '{"instances": ["bad"]}', 400, "Input 'x' can't be read."),
-    ("/v1/models/pets:predict", '{"instances": ["bug"]}', 500, "Something went wrong."),
-    ("/v1/models/pets:predict", '{"instances": ["wait"]}', 504, "more than 0.2 seconds"),
-    ("/v1/models/pets:predict", " " * 1001, 413, "1,000 bytes at most"),
-])
+@pytest.mark.parametrize(
+    "path, body, status, said",
+    [
+        ("/v1/models/dogs", None, 404, "There is: /v1/models/pets, version 3"),
+        ("/v1/models/pets/versions/4", None, 404, "There is no model"),
+        ("/nothing", None, 404, "Not Found"),
+        ("/v1/models/pets:predict", None, 404, "There is no model"),
+        ("/v1/models/dogs:predict", "{}", 404, "There is no model"),
+        ("/v1/models/pets:predict", "{", 400, "The request is no JSON"),
+        ("/v1/models/pets:predict", "[" * 900, 400, "The request is no JSON"),
+        ("/v1/models/pets:predict", '{"instances": ["bad"]}', 400, "Input 'x' can't be read."),
+        ("/v1/models/pets:predict", '{"instances": ["bug"]}', 500, "Something went wrong."),
+        ("/v1/models/pets:predict", '{"instances": ["wait"]}', 504, "more than 0.2 seconds"),
+        ("/v1/models/pets:predict", " " * 1001, 413, "1,000 bytes at most"),
+    ],
+)
 def test_errors_are_json(client, path, body, status, said):
     reply = client.get(path) if body is None else client.post(path, content=body)
     assert reply.status_code == status and said in reply.json()["error"] and "secret" not in reply.text
@@ -61,7 +66,11 @@ def test_foreign_names_of_this_machine_are_refused(client):
 
 
 def test_the_page(client):
-    assert client.get("/about").json() == {"name": "pets", "labels": {"breed": ["cat", "<b>dog"]}, "inputs": ["image_bytes"]}
+    assert client.get("/about").json() == {
+        "name": "pets",
+        "labels": {"breed": ["cat", "<b>dog"]},
+        "inputs": ["image_bytes"],
+    }
     kinds = {"/": "text/html", "/page.js": "text/javascript", "/page.css": "text/css"}
     for path, kind in kinds.items():
         reply = client.get(path)

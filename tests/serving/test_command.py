@@ -1,4 +1,5 @@
 """`keras-transfer serve` as a real process: a page, a prediction, Ctrl-C; and what it refuses."""
+
 import base64
 import json
 import socket
@@ -20,7 +21,9 @@ def asked(url, body=None):
 
 
 def test_a_photo_over_http(url, photo):
-    body = {"instances": [{"image_bytes": {"b64": base64.b64encode(bytes_).decode()}} for bytes_ in (photo, b"no photo")]}
+    body = {
+        "instances": [{"image_bytes": {"b64": base64.b64encode(bytes_).decode()}} for bytes_ in (photo, b"no photo")]
+    }
     good, bad = asked(f"{url}/v1/models/colours:predict", body)["predictions"]
     assert good["colour/label"] == "red" and 0.5 < good["colour/probability"] <= 1
     assert np.isclose(sum(good["colour/probabilities"]), 1, atol=1e-5)

@@ -1,4 +1,5 @@
 """tail(prefix(x)) == model(x), weights shared, everything that trains in the tail."""
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ def model(small_backbone):
     return kt.attach(small_backbone(), {"colour": kt.heads.Classifier(3, dropout=0.5), "light": kt.heads.Regressor()})
 
 
-@pytest.mark.parametrize("last, boundary", [(0, [(None, 12)]), ("block_3", [(None, 4, 4, 8)]), ("block_2", [(None, 8, 8, 6)])])
+@pytest.mark.parametrize(
+    "last, boundary", [(0, [(None, 12)]), ("block_3", [(None, 4, 4, 8)]), ("block_2", [(None, 8, 8, 6)])]
+)
 def test_the_cut_is_exact_and_where_training_begins(model, last, boundary):
     kt.unfreeze(model, last)
     prefix, tail = split(model)
@@ -55,8 +58,16 @@ def test_residual_connections_cross_as_two_tensors():
     assert np.array_equal(tail(prefix(x)), model(x))
 
 
-@pytest.mark.parametrize("name, last", [("MobileNetV2", "block_16"), ("EfficientNetB0", "block7a"), ("ResNet50", "conv5_block3"),
-                                        ("DenseNet121", "conv5_block16"), ("ConvNeXtTiny", 8)])
+@pytest.mark.parametrize(
+    "name, last",
+    [
+        ("MobileNetV2", "block_16"),
+        ("EfficientNetB0", "block7a"),
+        ("ResNet50", "conv5_block3"),
+        ("DenseNet121", "conv5_block16"),
+        ("ConvNeXtTiny", 8),
+    ],
+)
 def test_real_networks(name, last):
     model = kt.attach(kt.backbone(name, input_shape=(32, 32, 3), weights=None), kt.heads.Classifier(3))
     x = pixels(4, size=32)
