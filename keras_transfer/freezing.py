@@ -2,6 +2,7 @@
 import keras
 
 from . import _compat, blocks
+from .backbones.hub import check_trainable
 from .network import Network
 from .rates import carry_moments, remade
 
@@ -43,13 +44,15 @@ def unfreeze(model, last=None, *, norms=False):
         norms: whether batch norms of the trained part train and move their statistics.
 
     Raises:
-        ValueError: `last` is no layer or block of the backbone, or the backbone is one opaque layer and `last` set.
+        ValueError: `last` is no layer or block of the backbone, or the backbone is one opaque layer and `last` set, or a
+            SavedModel without anything to train.
 
     Example:
         >>> kt.unfreeze(model, last=30)
         >>> kt.unfreeze(model, last="block_16", norms=True)
     """
     backbone = _backbone(model)
+    check_trainable(backbone)
     if last is None:
         return _set(model, backbone, 0, norms)
     first = blocks.position(_walkable(backbone, "last"), last, "last")[0]

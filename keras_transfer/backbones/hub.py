@@ -81,12 +81,12 @@ def build(source, input_shape=None, weights="pretrained", pooling="avg", at=None
 
 def check_trainable(network):
     """Refuses to train a backbone that has nothing to train."""
-    layer = next((layer for layer in network.layers if isinstance(layer, SavedModelLayer)), None)
-    if layer is not None and not layer.trainable_weights:
+    layers = [layer for layer in getattr(network, "layers", []) if isinstance(layer, SavedModelLayer)]
+    for layer in (layer for layer in layers if not layer.can_train):
         why = "which belong to the TF1 hub format, made for inference only" if layer.is_tf1 else "none of them trainable"
         raise ValueError(
-            f"trainable=True: nothing in the SavedModel {layer.handle!r} can be trained. {layer.offers}, {why}. Leave "
-            "`trainable` False."
+            f"Nothing in the SavedModel {layer.handle!r} can be trained. {layer.offers}, {why}. Train "
+            "the heads on it as it is."
         )
 
 

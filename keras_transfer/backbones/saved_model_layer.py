@@ -124,6 +124,7 @@ class SavedModelLayer(keras.layers.Layer):
             everything = _unique(v for f in used for trace in _traces(f) for v in trace.graph.variables)
             trainable = [v for v in everything if v.trainable and not self.is_tf1]
         ids = {id(v) for v in trainable}
+        self.can_train = bool(ids)
         for variable in [*trainable, *(v for v in everything if id(v) not in ids)]:
             name = re.sub(r"[^A-Za-z0-9_.>-]", "_", variable.name.split(":")[0])
             _compat.alias(self, variable, name, trainable=id(variable) in ids)

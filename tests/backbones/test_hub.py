@@ -96,11 +96,14 @@ def test_nothing_to_train(tmp_path):
     tf.saved_model.save(Fixed(), str(tmp_path / "model"))
     with pytest.raises(
         ValueError,
-        match="trainable=True: nothing in .* can be trained. It can be called as itself, "
+        match="Nothing in .* can be trained. It can be called as itself, "
         "'serving_default' and has 0 variables",
     ):
         kt.backbone(f"hub:{tmp_path / 'model'}", trainable=True)
-    assert kt.backbone(f"hub:{tmp_path / 'model'}").weights == []
+    backbone = kt.backbone(f"hub:{tmp_path / 'model'}")
+    assert backbone.weights == []
+    with pytest.raises(ValueError, match="Nothing in .* can be trained"):
+        kt.unfreeze(kt.attach(backbone, kt.heads.Classifier(2)))
 
 
 def test_what_people_used_before_is_refused(plain):
