@@ -9,7 +9,7 @@ import tempfile
 import traceback
 import warnings
 
-from . import __version__
+from keras_transfer import __version__
 
 EXAMPLES = """examples:
   keras-transfer demo

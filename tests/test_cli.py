@@ -164,6 +164,7 @@ def test_a_table_with_two_targets_and_a_split_column(table, photo_folder, tmp_pa
     assert "was trained on a table with the columns colour, place" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_one_target_of_a_table_and_class_weights(table, photo_folder, tmp_path):
     run = tmp_path / "run"
     assert (
@@ -258,6 +259,7 @@ def test_bad_photos_are_refused_or_left_out(photo_folder, run, tmp_path, capsys)
     )
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_run_and_says_so(photo_folder, tmp_path):
     """A limit on the size of files stands for a full disk: the model can't be written."""
     code = (
@@ -287,6 +289,7 @@ def test_stopped_with_control_c_it_says_how_to_go_on(monkeypatch, capsys):
         assert ("The same command goes on from the last whole epoch" in capsys.readouterr().err) == goes_on
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on(photo_folder, tmp_path):
     arguments = [
         sys.executable,
@@ -377,6 +380,7 @@ def test_a_run_is_not_overwritten_by_answers(run, photo_folder, capsys):
     assert "lies in the run folder" in capsys.readouterr().err and (run / "labels.json").read_bytes() == labels
 
 
+@pytest.mark.slow
 def test_training_whose_reader_has_gone_ends_with_an_error(photo_folder, tmp_path):
     command = [
         sys.executable,

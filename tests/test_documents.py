@@ -76,6 +76,7 @@ def small(monkeypatch, place):
     )
 
 
+@pytest.mark.slow
 def test_the_code_of_the_readme_runs(small, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
     names, outputs = {}, []
@@ -101,6 +102,7 @@ def test_the_readme_has_its_two_commands_each_on_its_line():
     ]
 
 
+@pytest.mark.slow
 def test_a_folder_of_photos_as_in_the_design(small):
     train, valid, labels = kt.data.photos("pets/", size=160, validation=0.2)
     model = kt.attach(kt.backbone("MobileNetV2", input_shape=(160, 160, 3)), kt.heads.Classifier(labels))
@@ -125,6 +127,7 @@ def test_a_folder_of_photos_as_in_the_design(small):
     )
 
 
+@pytest.mark.slow
 def test_several_tasks_from_one_table_as_in_the_design(small):
     train, valid, labels = kt.data.table(
         "labels.csv", images="file", folder="photos", targets={"breed": "class", "species": "class", "age": "number"}
@@ -141,6 +144,7 @@ def test_several_tasks_from_one_table_as_in_the_design(small):
     assert logs["loss"][-1] < logs["loss"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script, arguments, said",
     [

@@ -119,6 +119,7 @@ def test_inside_a_nested_model(small_backbone):
     assert changed == ["block_3_conv/kernel", "block_3_conv/bias"]
 
 
+@pytest.mark.slow
 def test_a_frozen_efficientnet_gives_the_same_loss_twice_under_training(tmp_path):
     """Its stochastic depth draws in plain Keras, frozen or not."""
     plain = keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=(32, 32, 3), pooling="avg")

@@ -156,6 +156,7 @@ def test_left_out_loss_weights_are_one(small_backbone):
     assert logs["loss"] == pytest.approx(logs["a_loss"] + 0.5 * logs["b_loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_saved_compiled_and_loaded_in_a_fresh_process_it_trains_on_the_same(small_backbone, tmp_path):
     """Flags, compile state, layer-wise optimizer and its moments survive, and the next step is the same."""
     x, y = colour_task(12)

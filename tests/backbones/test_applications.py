@@ -99,6 +99,7 @@ def test_features_equal_those_of_keras_on_preprocessed_pixels(name, photos, reco
     keras.backend.clear_session()
 
 
+@pytest.mark.slow
 def test_every_kind_of_scaling_survives_saving_in_a_fresh_process(photos, tmp_path):
     pixels = photos(64, 3, channels=4)
     for name in ("MobileNet", "EfficientNetLite0", "VGG16", "MobileNetV3Small"):

@@ -129,6 +129,7 @@ def test_a_file_with_a_hole_is_refused_and_nothing_is_touched(files, source, tmp
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_file_with_heads_in_a_fresh_process(small, tmp_path):
     model = kt.attach(kt.backbone(small, weights=None, input_shape=SHAPE), kt.heads.Classifier(["a", "b"]))
     model.save(tmp_path / "m.keras")

@@ -140,6 +140,7 @@ def digests(folder):
     return info(train).fingerprint, hashlib.sha256(b"".join(array.tobytes() for array in epoch(train))).hexdigest()
 
 
+@pytest.mark.slow
 def test_the_same_in_a_fresh_process_that_is_deterministic_and_seeded_otherwise(pets):
     command = [sys.executable, "-c", PROGRAM, os.path.dirname(__file__), str(pets)]
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120, check=True).stdout

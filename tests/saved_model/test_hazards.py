@@ -220,3 +220,18 @@ def change(path, edit):
     message = reading.read(path).message
     edit(message.meta_graphs[0])
     (path / "saved_model.pb").write_bytes(message.SerializeToString())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["fuzz_saved_models.py", "fuzz_images.py"])
+def test_mutated_files_do_no_harm(script):
+    """Some of what the benchmarks run by the thousand: nothing crashes, hangs or writes a file."""
+    import pathlib
+    import subprocess
+    import sys
+
+    path = pathlib.Path(__file__).parents[2] / "benchmarks" / script
+    done = subprocess.run([sys.executable, str(path), "48", "5"], capture_output=True, text=True)
+    assert done.returncode == 0 and "48 mutated" in done.stdout and "0 bad" in done.stdout, (
+        done.stdout + done.stderr[-2000:]
+    )
