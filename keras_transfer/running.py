@@ -2,11 +2,10 @@
 import csv
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
-import shutil
-import tempfile
+
+from ._files import folder
 
 NEEDED = ("image_size", "fit", "targets", "images", "split")  # of config.json, to read further photos
 PACKAGES = ("keras-transfer", "tensorflow", "keras", "numpy")
@@ -26,10 +25,7 @@ def write_run(path, model, *, labels, history, config):
         FileExistsError: there is something at `path`.
         OSError: the disk is full or the folder can't be written; nothing is left behind.
     """
-    path = free(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    with folder(free(path)) as beside:
         model.save(beside / "model.keras")
         _write_json(beside / "labels.json", labels)
         _write_json(beside / "config.json", {**config, "versions": versions()})
@@ -37,11 +33,6 @@ def write_run(path, model, *, labels, history, config):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["epoch", *history.history])
             writer.writerows(zip([epoch + 1 for epoch in history.epoch], *history.history.values()))
-        os.chmod(beside, 0o755)  # mkdtemp makes folders that only their owner can read
-        os.rename(beside, path)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
 
 
 def read_run(path):

@@ -69,9 +69,13 @@ class SavedModelLayer(keras.layers.Layer):
         self.is_tf1 = not graph.object_graph_def.nodes
         self._signatures = sorted(reading.signatures(graph))
         self._loaded = reading.load(path, chosen)
-        self._infer, self._train = self._functions()
-        self._track()
-        self._losses_of_file = [f for f in getattr(self._loaded, "regularization_losses", None) or [] if callable(f)]
+        try:
+            self._infer, self._train = self._functions()
+            self._track()
+        except (AttributeError, TypeError, KeyError) as error:  # objects of other kinds than they should be
+            raise ValueError(f"The SavedModel {self.handle!r} is damaged: {error}. Get it again.") from error
+        listed = getattr(self._loaded, "regularization_losses", None)
+        self._losses_of_file = [f for f in listed if callable(f)] if isinstance(listed, (list, tuple)) else []
         self.built = True
 
     # --- what the file offers

@@ -6,10 +6,12 @@ import keras
 import numpy as np
 import pytest
 import saved_models
+import tensorflow as tf
 from support import run_python, values
 
 import keras_transfer as kt
 from keras_transfer.backbones.saved_model_layer import SavedModelLayer
+from keras_transfer.saved_model import reading
 
 KINDS = {  # name: (maker, options, trainable, other, losses, do statistics move in `fit`)
     "reusable": (saved_models.reusable, {}, 3, 2, 1, True),
@@ -152,7 +154,6 @@ def test_text_and_a_table(tmp_path):
     model = kt.attach(backbone, kt.heads.Classifier(["yes", "no"]))
     model.save(tmp_path / "model.keras")
     again = kt.load(tmp_path / "model.keras", safe_mode=False).get_layer("backbone")
-    import tensorflow as tf
 
     np.testing.assert_array_equal(again(tf.constant(words)), embedding[[2, 1, 0]])
 
@@ -239,3 +240,19 @@ def test_music(real_data):
     assert 21 + int(notes[0].mean(0).argmax()) == 69  # A4
     pooled = kt.backbone(kt.backbones.Hub(source, output_key="note"))
     np.testing.assert_allclose(pooled.predict(tone, verbose=0), notes.mean(1), rtol=1e-5)
+
+
+def test_objects_of_other_kinds_than_they_should_be(tmp_path):
+    """As a damaged file has them: `signatures` that is a function, `variables` that is a table."""
+    module = tf.Module()
+    module.serve_it = tf.function(lambda x: 2 * x, input_signature=[saved_models.FEATURES])
+    tf.saved_model.save(module, str(tmp_path / "model"), signatures={"one": module.serve_it})
+    message = reading.read(tmp_path / "model").message
+    for child in message.meta_graphs[0].object_graph_def.nodes[0].children:
+        if child.local_name == "serve_it":
+            child.local_name = "signatures"
+        elif child.local_name == "signatures":
+            child.local_name = "others"
+    (tmp_path / "model" / "saved_model.pb").write_bytes(message.SerializeToString())
+    with pytest.raises(ValueError, match="(is damaged|can't load|can't be called)"):
+        kt.backbone(f"hub:{tmp_path / 'model'}")
