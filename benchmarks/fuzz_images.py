@@ -74,10 +74,11 @@ def answered(folder, bad, good):
     import tensorflow as tf
 
     serve = tf.saved_model.load(str(folder / "1")).signatures["serving_default"]
-    alone = serve(image_bytes=tf.constant([good, good]))
+    # a batch of the same size: TensorFlow's kernels sum in another order for another one
+    alone = serve(image_bytes=tf.constant([good, good, good]))
     said = serve(image_bytes=tf.constant([good, bad, good]))
     for key, value in said.items():
-        if not np.array_equal(value.numpy()[[0, 2]], alone[key].numpy()):
+        if not np.array_equal(value.numpy()[[0, 2]], alone[key].numpy()[[0, 2]]):
             return 2
     if not np.isfinite(said["letter/probabilities"].numpy()).all():
         return 3
