@@ -15,7 +15,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
 
-from fuzz_saved_models import in_child
+from fuzz_saved_models import in_child, told
 
 LIMITS = {0: "read", 1: "empty row"}
 
@@ -108,10 +108,7 @@ def main(count=1000, seed=0):
                 bad.append(f"{kept} ended with {code}: {(folder / 'errors').read_text(errors='replace')[-300:]}")
                 print(bad[-1], flush=True)
             table[kind, LIMITS.get(code, "CRASHED, HUNG OR WRONG")] += 1
-    print(f"{count} mutated photos, seed {seed}, {len(bad)} bad")
-    for (kind, stage), number in sorted(table.items()):
-        print(f"{kind:8} {stage:24} {number:5}")
-    return len(bad)
+    return told("photos", count, seed, bad, table)
 
 
 if __name__ == "__main__":

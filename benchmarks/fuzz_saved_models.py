@@ -318,7 +318,12 @@ def main(count=1000, seed=0):
             table[mutate.__name__, STAGES.get(code, "CRASHED, HUNG OR ANOTHER ERROR")] += 1
             shutil.rmtree(path)
         os.chdir("/")
-    print(f"{count} mutated SavedModels, seed {seed}, {len(bad)} bad")
+    return told("SavedModels", count, seed, bad, table)
+
+
+def told(what, count, seed, bad, table):
+    """Prints how far each kind of mutation got, and returns how many cases were bad."""
+    print(f"{count} mutated {what}, seed {seed}, {len(bad)} bad")
     for (kind, stage), number in sorted(table.items()):
         print(f"{kind:12} {stage:32} {number:5}")
     return len(bad)

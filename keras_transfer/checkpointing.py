@@ -74,10 +74,15 @@ class RunState:
                                      if f"{prefix}_{i}" in arrays.files] for prefix in ("now", "best")}
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} is no checkpoint of `fine_tune` ({error}). Delete it to start anew.") from error
-        settings = told["settings"]
-        differing = [f"{k} was {settings.get(k)!r} and is {v!r}" for k, v in self.settings.items() if settings.get(k) != v]
-        if differing:
-            raise ValueError(f"{path} is of another run: {'; '.join(differing)}. Give the same settings to go on with "
+        changed = differing(told["settings"], self.settings)
+        if changed:
+            raise ValueError(f"{path} is of another run: {changed}. Give the same settings to go on with "
                              "it, or another `directory` to start anew.")
         vars(self).update(told, best_weights=numbered["best"] or None)
         return numbered["now"]
+
+
+def differing(begun, now):
+    """Returns in words which settings of a run, by name, are not those that it was begun with; "" if all are."""
+    return "; ".join(f"{name} was {begun.get(name)!r} and is {value!r}" for name, value in now.items()
+                     if begun.get(name) != value)

@@ -16,7 +16,7 @@ from .assembling import heads_of
 from .blocks import backbone_of
 from .exporting.command import command as export  # noqa: F401
 from .reporting import command as reports
-from .reporting.command import command as report
+from .reporting.command import command as report  # noqa: F401
 from .serving.command import serve  # noqa: F401
 from .unfinished import unfinished
 
@@ -70,10 +70,10 @@ def train(options):
     output = running.free(options.output)
     settings = {name: value for name, value in vars(options).items() if name not in ("command", "output")}
     with unfinished(output, settings) as beside:
-        _train(options, output, beside)
+        _train(options, settings, output, beside)
 
 
-def _train(options, output, beside):
+def _train(options, settings, output, beside):
     targets = _targets(options)
     keras.utils.set_random_seed(options.seed)
     training, valid, labels = _read(options, targets, "train")
@@ -92,11 +92,7 @@ def _train(options, output, beside):
     )
     held_out = _held_out(options, targets, valid)
     results, answers = _measured(model, *held_out) if held_out else ([], None)
-    settings = {
-        name: value
-        for name, value in vars(options).items()
-        if name not in ("command", "output", "image_size", "column")
-    }
+    del settings["column"]  # which is `images` in a config
     size = list(kt.data.info(training).size)
     running.write_run(
         output,

@@ -174,13 +174,10 @@ def _table(path, config, heads, images, part):
     rows = table_columns.read(path)
     cells = {name: rows.column(name, "targets") for name in heads}
     folder = rows.folder if images is None else pathlib.Path(images)
-    for cell, place in zip(rows.column(config["images"], "images"), rows.places):
-        if not isinstance(cell, str):
-            raise ValueError(f"{rows.title}, column {config['images']!r}, {place}: {cell!r} is no path of a photo.")
     for name in (name for name, head in heads.items() if isinstance(head, Regressor)):
         cells[name] = [None if cell is None else label_columns.number(cell, place, f"{rows.title}, column {name!r}")
                        for cell, place in zip(cells[name], rows.places)]
-    files = [os.fspath(folder / cell) for cell in rows.column(config["images"], "images")]
+    files = [os.fspath(folder / cell) for cell in rows.paths(config["images"], "images")]
     if part is not None:
         if config["split"] is None:
             raise ValueError("`part` needs a run that was trained with a split column; this one was not.")
@@ -195,7 +192,7 @@ def _table(path, config, heads, images, part):
 def _encoded(name, head, cells):
     """Cells as the arrays that `kt.data.table` makes, with the classes of the run and not of this table."""
     if isinstance(head, Regressor):
-        return np.array([np.nan if cell is None else float(cell) for cell in cells], "float32")
+        return np.array([np.nan if cell is None else cell for cell in cells], "float32")
     number = {label: i for i, label in enumerate(head.class_names)}
     if isinstance(head, MultiLabel):
         rows = [None if cell is None else label_columns.labels_in(cell, name) for cell in cells]

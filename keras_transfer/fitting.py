@@ -5,6 +5,7 @@ import numpy as np
 from . import _check, _compat
 from .assembling import heads_of
 from .heads import Classifier, MultiLabel, Ordinal
+from .heads.head import class_names
 
 
 def check_data(model, dataset, argument):
@@ -108,14 +109,9 @@ def _check_order(dataset, head, name, argument):
     if isinstance(names, list) and has is None:
         raise ValueError(f"The labels of `{argument}` for head {name!r} are classes, but the head gives numbers. Give it a "
                          "kt.heads.Classifier.")
-    if isinstance(names, list) and list(has) != names and not _counted(has):
+    if isinstance(names, list) and list(has) != names and list(has) != class_names(len(has), least=1):  # a count has no order to keep
         raise ValueError(f"The classes of `{argument}` for head {name!r} are {', '.join(names[:5])}, but the head has "
                          f"{', '.join(has[:5])}, another list or order. Make the head with the labels that kt.data returned.")
-
-
-def _counted(names):
-    """Whether the names are those that a head gives itself when it's told a count."""
-    return list(names) == [str(k) for k in range(len(names))]
 
 
 def _check_classes(values, head, name, argument):

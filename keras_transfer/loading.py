@@ -75,6 +75,7 @@ def predict(model, files, *, size=None, fit=None, batch_size=32, on_error="raise
     Example:
         >>> print(kt.predict("runs/pets", ["tom.jpg", "rex.jpg"]))
     """
+    from .data.decoding import FITS
     from .data.scanning import readable
     from .data.streaming import Samples, ordered
 
@@ -86,7 +87,7 @@ def predict(model, files, *, size=None, fit=None, batch_size=32, on_error="raise
         raise TypeError(f"`model` must be what `kt.attach` returned, or a run folder. Received: {type(model).__name__}")
     heads = heads_of(model)
     size = _size(model, size)
-    fit = _check.one_of(fit or "stretch", ("stretch", "crop", "pad"), "fit")
+    fit = _check.one_of(fit or "stretch", tuple(FITS), "fit")
     names = photo_files(files)
     good, _ = readable(names, names, on_error)
     names = [name for name, keep in zip(names, good) if keep]

@@ -4,7 +4,7 @@ import pathlib
 import shutil
 
 from ._files import atomic
-from .checkpointing import FILE
+from .checkpointing import FILE, differing
 
 SETTINGS = "settings.json"
 
@@ -33,7 +33,10 @@ class unfinished:
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / SETTINGS
         if file.is_file() and (self.folder / FILE).is_file():
-            self._compare(json.loads(file.read_text(encoding="utf-8")))
+            changed = differing(json.loads(file.read_text(encoding="utf-8")), self.settings)
+            if changed:
+                raise ValueError(f"{str(self.folder)!r} is of another run: {changed}. Give the same settings to go on with "
+                                 "it, another output, or delete that folder to start anew.")
         with atomic(file) as opened:
             opened.write(json.dumps(self.settings, indent=1).encode())
         return self.folder
@@ -41,10 +44,3 @@ class unfinished:
     def __exit__(self, kind, error, trace):
         if kind is not None and not (self.folder / FILE).is_file():
             shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _compare(self, begun):
-        differing = [f"{name} was {begun.get(name)!r} and is {value!r}" for name, value in self.settings.items()
-                     if begun.get(name) != value]
-        if differing:
-            raise ValueError(f"{str(self.folder)!r} is of another run: {'; '.join(differing)}. Give the same settings to go "
-                             "on with it, another output, or delete that folder to start anew.")

@@ -30,6 +30,11 @@ SMALL = [
 ]
 
 
+def training(photos, run):
+    """The command of a small training, for a process of its own."""
+    return [sys.executable, "-m", "keras_transfer.cli", "train", str(photos), "--output", str(run), *SMALL]
+
+
 @pytest.fixture(scope="module")
 def run(photo_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "colours"
@@ -291,18 +296,7 @@ def test_stopped_with_control_c_it_says_how_to_go_on(monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_a_killed_training_goes_on(photo_folder, tmp_path):
-    arguments = [
-        sys.executable,
-        "-m",
-        "keras_transfer.cli",
-        "train",
-        str(photo_folder),
-        "--output",
-        str(tmp_path / "run"),
-        *SMALL,
-        "--head-epochs",
-        "6",
-    ]
+    arguments = [*training(photo_folder, tmp_path / "run"), "--head-epochs", "6"]
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     checkpoint = tmp_path / ".run.unfinished" / "checkpoint.npz"
     deadline = time.monotonic() + 120
@@ -382,16 +376,7 @@ def test_a_run_is_not_overwritten_by_answers(run, photo_folder, capsys):
 
 @pytest.mark.slow
 def test_training_whose_reader_has_gone_ends_with_an_error(photo_folder, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "keras_transfer.cli",
-        "train",
-        str(photo_folder),
-        "--output",
-        str(tmp_path / "run"),
-        *SMALL,
-    ]
+    command = training(photo_folder, tmp_path / "run")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         said = process.stderr.read()

@@ -12,7 +12,7 @@ import pytest
 
 import keras_transfer as kt
 from keras_transfer.recipe import last_quarter
-from support import colour_task, run_python, values
+from support import colour_task, run_python
 
 
 @pytest.fixture

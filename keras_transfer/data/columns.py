@@ -31,6 +31,14 @@ class Columns:
                              f"{_check.suggestion(name, self.cells)}")
         return self.cells[name]
 
+    def paths(self, name, argument):
+        """Returns a column of paths, or refuses a cell that is none."""
+        for cell, place in zip(cells := self.column(name, argument), self.places):
+            if not isinstance(cell, (str, os.PathLike)):
+                raise ValueError(f"{self.title}, column {name!r}, {place}: {cell!r} is no path of a photo.")
+            _check.utf8(cell)
+        return cells
+
 
 def read(source):
     """Reads a table: the path of a CSV file, a pandas DataFrame, or a list of dicts.

@@ -107,15 +107,16 @@ def _reader(samples, size, fit):
     files = tf.constant([os.fsencode(file) for file in samples.files])
     labels = {name: tf.constant(array) for name, array in samples.targets.items()}
     labels = next(iter(labels.values())) if samples.plain else labels
-    decoder = _decoder(size, fit)
+    decode_one = decoder(size, fit)
 
     def read(row):
-        photo = decoder(tf.io.read_file(tf.gather(files, row)))
+        photo = decode_one(tf.io.read_file(tf.gather(files, row)))
         return photo, tf.nest.map_structure(lambda array: tf.gather(array, row), labels)
 
     return read
 
 
 @functools.cache
-def _decoder(size, fit):  # tracing takes a second, so the sets of one call share it
-    return tf.function(lambda bytes: decode(bytes, size, fit), input_signature=[tf.TensorSpec((), tf.string)])
+def decoder(size, fit):
+    """Returns `decode` for this size and fit as a graph; tracing takes a second, so all who read photos share it."""
+    return tf.function(lambda bytes: decode(bytes, size, fit), [tf.TensorSpec((), tf.string)], autograph=False)

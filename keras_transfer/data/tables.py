@@ -90,11 +90,8 @@ def _check_targets(targets):
 def _files(columns, images, folder, on_error):
     """Returns the photos' names as the table has them and their paths."""
     folder = columns.folder if folder is None else pathlib.Path(folder)
-    cells = columns.column(images, "images")
-    for cell, place in zip(cells, columns.places):
-        if not isinstance(cell, (str, os.PathLike)):
-            raise ValueError(f"{columns.title}, column {images!r}, {place}: {cell!r} is no path of a photo.")
-    files = [os.fspath(folder / _check.utf8(cell)) for cell in cells]
+    cells = columns.paths(images, "images")
+    files = [os.fspath(folder / cell) for cell in cells]
     missing = [name for name, file in zip(cells, files) if not os.path.exists(file)]
     if missing and on_error == "raise" or len(missing) == len(files):
         more = f", ... and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""

@@ -4,7 +4,7 @@ import numpy as np
 
 from .. import _check
 from .formats import onnx, openvino, tflite
-from .samples import Samples
+from .samples import Samples, spaced
 from .verifying import live, relative
 
 WRITERS = {"tflite": tflite, "tflite_int8": tflite, "onnx": onnx, "openvino": openvino}
@@ -119,7 +119,7 @@ def _run(name, model, source, samples, folder):
 
 
 def _thinned(samples):
-    places = np.unique(np.linspace(0, samples.count - 1, min(COMPARED, samples.count)).astype(int))
+    places = spaced(samples.count, COMPARED)
     return Samples(samples.bytes, {name: array[places] for name, array in samples.inputs.items()})
 
 

@@ -1,14 +1,13 @@
 """What an export is tried on: the user's own data, or a few made-up inputs of the right kind."""
 import dataclasses
-import functools
 import os
 import pathlib
 
 import numpy as np
 import tensorflow as tf
 
-from ..data.decoding import decode
 from ..data.scanning import readable
+from ..data.streaming import decoder
 from ..loading import photo_files
 
 MOST = 128  # rows of calibration data; more hardly changes the ranges
@@ -58,13 +57,13 @@ def samples(subject, calibration=None):
 def decoded(subject, bytes):
     """Returns encoded photos as pixels in the model's dtype, `(photos, height, width, 3)`."""
     dtype = subject.inputs["pixels"].dtype
-    photos = np.stack([_decoder(subject.size, subject.fit)(one).numpy() for one in bytes])
+    photos = np.stack([decoder(subject.size, subject.fit)(one).numpy() for one in bytes])
     return (np.round(photos) if np.issubdtype(dtype, np.integer) else photos).astype(dtype)
 
 
-@functools.cache
-def _decoder(size, fit):
-    return tf.function(lambda bytes: decode(bytes, size, fit), [tf.TensorSpec((), tf.string)], autograph=False)
+def spaced(count, most):
+    """Returns up to `most` of the numbers below `count`, evenly spaced, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
 
 
 def _photos(subject, calibration):
@@ -83,7 +82,7 @@ def _are_files(calibration):
 
 
 def _read(names):
-    names = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, min(MOST, len(names))).astype(int))]
+    names = [names[i] for i in spaced(len(names), MOST)]
     readable(names, names, "raise")
     return [pathlib.Path(name).read_bytes() for name in names]
 

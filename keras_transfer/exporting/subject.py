@@ -5,7 +5,7 @@ import os
 import keras
 
 from .. import _check, _compat
-from ..data.decoding import height_and_width
+from ..data.decoding import FITS, height_and_width
 from ..heads.head import Head, class_names
 from ..loading import load
 from ..running import read_run
@@ -113,7 +113,7 @@ def _decoding(model, config):
     if any(mine not in (None, wanted) for mine, wanted in zip(own, size)):
         raise ValueError(f"The model takes photos of {own[0]} x {own[1]} pixels, and the config says {size[0]} x {size[1]}. "
                          "Leave `image_size` out of the config.")
-    return size, _check.one_of(config.get("fit", "stretch"), ("stretch", "crop", "pad"), "fit of the config:")
+    return size, _check.one_of(config.get("fit", "stretch"), tuple(FITS), "fit of the config:")
 
 
 def _labels(heads, labels):

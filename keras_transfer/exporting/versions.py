@@ -15,8 +15,8 @@ def target(path):
     path = pathlib.Path(path)
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{str(path)!r} is a file; an export is a folder such as served/pets/1. Give another path.")
-    held = [int(one.name) for one in path.iterdir() if _is_version(one)] if path.exists() else []
-    if not _is_version(path) or held:
+    held = [int(one.name) for one in path.iterdir() if is_version(one)] if path.exists() else []
+    if not is_version(path) or held:
         return path / str(max(held, default=0) + 1)
     if path.exists():
         raise FileExistsError(f"{str(path)!r} exists already, and a version that may be in service isn't overwritten. "
@@ -24,5 +24,6 @@ def target(path):
     return path
 
 
-def _is_version(path):
+def is_version(path):
+    """Whether the name of a path, a `pathlib.Path`, is a version's number."""
     return path.name.isascii() and path.name.isdecimal()

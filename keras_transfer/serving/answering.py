@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import _check
+from ..exporting.versions import is_version
 from ..saved_model import hazards, reading
 
 
@@ -31,7 +32,7 @@ class Served:
         if found:
             raise ValueError(f"The SavedModel {str(folder)!r} isn't served, since it reaches outside: {found[0]}.")
         graph, tags = reading.chosen(model)
-        self.version = model.path.name if model.path.name.isdecimal() else "1"
+        self.version = model.path.name if is_version(model.path) else "1"
         self.signatures = reading.signatures(graph)
         self._loaded = reading.load(model.path, tags)
 

@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 from .. import _check
+from ..exporting.versions import is_version
 from .answering import Served
 from .application import application
 
@@ -46,7 +47,7 @@ def exported(source, scratch):
     source = pathlib.Path(source)
     if (source / "saved_model.pb").is_file():
         return source
-    versions = [p for p in source.glob("*/saved_model.pb") if p.parent.name.isdecimal()]
+    versions = [p for p in source.glob("*/saved_model.pb") if is_version(p.parent)]
     if versions:
         return max(versions, key=lambda p: int(p.parent.name)).parent
     from ..exporting import export

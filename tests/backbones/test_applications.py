@@ -1,11 +1,8 @@
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 from PIL import Image
+from support import run_python
 
 import keras_transfer as kt
 from keras_transfer.backbones import applications
@@ -115,14 +112,8 @@ for path in sorted(pathlib.Path().glob("*.keras")):
     same = np.abs(features - kept["features"]).max() < 1e-6 * largest
     print(type(model).__name__, model.name, bool(largest > 0.01), bool(same))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    assert done.stdout.splitlines() == ["Network backbone True True"] * 4, done.stderr[-2000:]
+    done = run_python(code, cwd=tmp_path)
+    assert done.stdout.splitlines() == ["Network backbone True True"] * 4
 
 
 @pytest.fixture(scope="module")

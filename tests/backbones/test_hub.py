@@ -96,8 +96,7 @@ def test_nothing_to_train(tmp_path):
     tf.saved_model.save(Fixed(), str(tmp_path / "model"))
     with pytest.raises(
         ValueError,
-        match="Nothing in .* can be trained. It can be called as itself, "
-        "'serving_default' and has 0 variables",
+        match="Nothing in .* can be trained. It can be called as itself, 'serving_default' and has 0 variables",
     ):
         kt.backbone(f"hub:{tmp_path / 'model'}", trainable=True)
     backbone = kt.backbone(f"hub:{tmp_path / 'model'}")

@@ -1,11 +1,8 @@
-import os
-import subprocess
-import sys
-
 import h5py
 import keras
 import numpy as np
 import pytest
+from support import run_python
 
 import keras_transfer as kt
 from keras_transfer.backbones import weights
@@ -138,14 +135,7 @@ def test_a_file_with_heads_in_a_fresh_process(small, tmp_path):
         "b = kt.backbones.Application('MobileNet', alpha=0.25); "
         "print(kt.backbone(b, weights='m.keras', input_shape=(32, 32, 3)).get_weights()[0].sum())"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    shape, total = done.stdout.splitlines() if done.returncode == 0 else pytest.fail(done.stderr[-2000:])
+    shape, total = run_python(code, cwd=tmp_path).stdout.splitlines()
     assert shape == "(None, 256)" and float(total) == pytest.approx(model.get_weights()[0].sum(), rel=1e-5)
 
 
