@@ -68,3 +68,17 @@ def test_a_file_that_is_no_photo(browser, url, tmp_path):
     browser.find_element("id", "file").send_keys(str(tmp_path / "no.jpg"))
     assert "can't read this file" in shown(browser, "#status", lambda found: "read" in found[0])[0]
     assert browser.find_elements("css selector", "#answers li") == []
+
+
+def test_a_photo_is_dropped(browser, url, photo):
+    browser.get(url)
+    shown(browser, "h1", lambda found: found == ["colours"])
+    browser.execute_script(
+        "const held = new DataTransfer();"
+        "held.items.add(new File([new Uint8Array(arguments[0])], 'dropped.jpg', {type: 'image/jpeg'}));"
+        "const drop = new DragEvent('drop', {dataTransfer: held, bubbles: true, cancelable: true});"
+        "document.getElementById('drop').dispatchEvent(drop);",
+        list(photo),
+    )
+    assert shown(browser, "#answers h2") == ["colour: red"] and len(shown(browser, "#answers li")) == 3
+    assert shown(browser, "#hint") == ["dropped.jpg"]
