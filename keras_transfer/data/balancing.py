@@ -50,7 +50,9 @@ def balance(dataset, weights="balanced"):
     if known is None:
         return result
     mark = known.fingerprint + repr({head: table.tolist() for head, table in tables.items()})
-    return described(result, dataclasses.replace(known, fingerprint=hashlib.sha256(mark.encode()).hexdigest()))
+    reader = known.reader and (lambda rows, batch_size: known.reader(rows, batch_size).map(weigh))
+    return described(result, dataclasses.replace(known, reader=reader,
+                                                 fingerprint=hashlib.sha256(mark.encode()).hexdigest()))
 
 
 def balanced(classes):

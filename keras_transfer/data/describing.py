@@ -1,4 +1,5 @@
 """What a dataset of ours knows about itself: its labels, its files, a fingerprint."""
+import collections.abc
 import dataclasses
 import hashlib
 import os
@@ -38,6 +39,12 @@ class Info:
     fit: str
     skipped: list = dataclasses.field(default_factory=list)
     seed: int = 0
+    reader: collections.abc.Callable | None = None
+    stamps: list = dataclasses.field(default_factory=list)
+
+    def changed(self):
+        """Returns the files that have been changed or removed since the dataset was made."""
+        return [file for file, before in zip(self.files, self.stamps) if _stamp(file) != before]
 
 
 def info(dataset):
@@ -62,12 +69,25 @@ def described(dataset, info):
     return dataset
 
 
-def fingerprint(names, files, targets, options):
+def stamps(files):
+    """Returns `[(size, time)]` of files, in bytes and nanoseconds; None for one that isn't there."""
+    return [_stamp(file) for file in files]
+
+
+def _stamp(file):
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def fingerprint(names, stamps, targets, options):
     """Hashes what a dataset is made of.
 
     Args:
         names: paths relative to their folder, so that a moved or copied folder (with its times) stays the same.
-        files: the same paths as they can be opened.
+        stamps: their sizes and times, as `stamps` returns them.
         targets: `{name: array}`.
         options: anything with a faithful `repr`.
 
@@ -75,9 +95,8 @@ def fingerprint(names, files, targets, options):
         64 hexadecimal digits.
     """
     digest = hashlib.sha256(repr(options).encode())
-    for name, file in zip(names, files):
-        status = os.stat(file)
-        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
+    for name, (size, time) in zip(names, stamps):
+        digest.update(f"{name}\0{size}\0{time}\0".encode("utf-8", "surrogateescape"))
     for name, array in targets.items():
         digest.update(f"{name}\0{array.dtype}\0{array.shape}\0".encode())
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -1,10 +1,13 @@
 """What `photos` and `table` share: their options, and the way from samples to datasets."""
 import dataclasses
+import functools
+
+import tensorflow as tf
 
 from .. import _check
 from .augmenting import Augmentation
 from .decoding import FITS, height_and_width
-from .describing import Info, described, fingerprint
+from .describing import Info, described, fingerprint, stamps
 from .streaming import ordered, shuffled
 
 
@@ -65,6 +68,17 @@ class Reading:
             dataset, epoch = shuffled(samples, size, self.fit, self.batch_size, self.seed, augmentation)
         else:
             dataset = ordered(samples, size, self.fit, self.batch_size)
-        mark = fingerprint(samples.names, samples.files, samples.targets, options)
-        return described(dataset, Info(mark, bool(augmentation and augmentation.random), epoch, labels, samples.targets,
-                                       samples.files, size, self.fit, skipped, self.seed))
+        times = stamps(samples.files)
+        mark = fingerprint(samples.names, times, samples.targets, options)
+        random = bool(augmentation and augmentation.random)
+        reader = None if random else functools.partial(_rows, samples, size, self.fit, augmentation)
+        return described(dataset, Info(mark, random, epoch, labels, samples.targets, samples.files, size, self.fit, skipped,
+                                       self.seed, reader, times))
+
+
+def _rows(samples, size, fit, augmentation, rows, batch_size):
+    dataset = ordered(samples, size, fit, batch_size, rows)
+    if augmentation is None:
+        return dataset
+    seed = tf.zeros((2,), tf.int64)  # which draws nothing: this augmentation isn't random
+    return dataset.map(lambda photos, labels: (augmentation(photos, seed), labels), tf.data.AUTOTUNE)

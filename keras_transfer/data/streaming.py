@@ -33,9 +33,10 @@ class Samples:
                        {name: array[keep] for name, array in self.targets.items()}, self.plain)
 
 
-def ordered(samples, size, fit, batch_size):
-    """Returns batches of (photos, labels) in the samples' order."""
-    dataset = tf.data.Dataset.range(len(samples.files)).map(_reader(samples, size, fit), tf.data.AUTOTUNE)
+def ordered(samples, size, fit, batch_size, rows=None):
+    """Returns batches of (photos, labels) in the samples' order, or in that of `rows`, an int64 array of numbers."""
+    numbers = np.arange(len(samples.files)) if rows is None else rows
+    dataset = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, "int64")).map(_reader(samples, size, fit), tf.data.AUTOTUNE)
     return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 

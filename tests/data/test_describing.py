@@ -1,14 +1,18 @@
 """What a dataset knows about itself, and when two are the same."""
 
+import dataclasses
 import os
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.data import info, photos
-from keras_transfer.data.describing import fingerprint
+from keras_transfer.data import Info, balance, info, photos
+from keras_transfer.data.describing import fingerprint, stamps
+
+EMPTY = Info("", False, None, None, {}, [], (1, 1), "crop")
 
 
 def test_info_of_photos(pets):
@@ -44,20 +48,20 @@ def files(tmp_path):
 
 def test_fingerprint_covers_paths_sizes_times_labels_and_options(files):
     names, labels = ["a.png", "b.png"], {None: np.array([0, 1], "int32")}
-    first = fingerprint(names, files, labels, [(4, 4), "crop"])
-    assert len(first) == 64 and int(first, 16) and first == fingerprint(names, files, labels, [(4, 4), "crop"])
+    first = fingerprint(names, stamps(files), labels, [(4, 4), "crop"])
+    assert len(first) == 64 and int(first, 16) and first == fingerprint(names, stamps(files), labels, [(4, 4), "crop"])
     others = [
-        fingerprint(["a.png", "c.png"], files, labels, [(4, 4), "crop"]),
-        fingerprint(names[::-1], files[::-1], labels, [(4, 4), "crop"]),
-        fingerprint(names, files, {None: np.array([1, 0], "int32")}, [(4, 4), "crop"]),
-        fingerprint(names, files, {"kind": labels[None]}, [(4, 4), "crop"]),
-        fingerprint(names, files, labels, [(4, 4), "pad"]),
+        fingerprint(["a.png", "c.png"], stamps(files), labels, [(4, 4), "crop"]),
+        fingerprint(names[::-1], stamps(files[::-1]), labels, [(4, 4), "crop"]),
+        fingerprint(names, stamps(files), {None: np.array([1, 0], "int32")}, [(4, 4), "crop"]),
+        fingerprint(names, stamps(files), {"kind": labels[None]}, [(4, 4), "crop"]),
+        fingerprint(names, stamps(files), labels, [(4, 4), "pad"]),
     ]
     os.utime(files[0], ns=(1, 2))
-    others.append(fingerprint(names, files, labels, [(4, 4), "crop"]))
+    others.append(fingerprint(names, stamps(files), labels, [(4, 4), "crop"]))
     files[0].write_bytes(b"longer")
     os.utime(files[0], ns=(1, 1))
-    others.append(fingerprint(names, files, labels, [(4, 4), "crop"]))
+    others.append(fingerprint(names, stamps(files), labels, [(4, 4), "crop"]))
     assert len({first, *others}) == 8
 
 
@@ -67,3 +71,28 @@ def test_a_moved_folder_keeps_its_fingerprint(pets, tmp_path):
     assert info(photos(tmp_path / "elsewhere", size=4)[0]).fingerprint == before
     assert info(photos(pets, size=5)[0]).fingerprint != before
     assert info(photos(pets, size=4, batch_size=3)[0]).fingerprint == before
+
+
+def test_the_reader_gives_any_rows_in_any_order_with_their_weights(pets):
+    train, valid, _ = photos(pets, size=4, batch_size=8)
+    by_number = [np.concatenate([np.asarray(b[k]) for b in info(train).reader(np.arange(24), 8)]) for k in (0, 1)]
+    assert len(by_number[0]) == 24 and np.array_equal(by_number[1], info(train).targets[None])
+    rows = np.array([5, 2, 23, 2])
+    weighted = balance(train, {0: 3.0, 1: 7.0})
+    ((x, y, weight),) = info(weighted).reader(rows, 4)
+    assert np.array_equal(x, by_number[0][rows]) and np.array_equal(y, by_number[1][rows])
+    assert np.array_equal(weight, np.where(by_number[1][rows] == 0, 3.0, 7.0)) and len(set(weight.numpy())) == 2
+    assert info(photos(pets, size=4, augment=keras.layers.RandomFlip())[0]).reader is None
+    inverted, _, _ = photos(pets, size=4, augment=keras.layers.Rescaling(-1, 255))
+    ((x, _),) = info(inverted).reader(rows, 4)
+    np.testing.assert_allclose(x, 255 - by_number[0][rows], atol=1e-4)
+    assert info(balance(photos(pets, size=4, augment=keras.layers.RandomFlip())[0])).reader is None
+
+
+def test_changed_and_removed_files_are_told(files):
+    known = dataclasses.replace(EMPTY, files=files, stamps=stamps(files))
+    assert known.changed() == []
+    os.utime(files[1], ns=(1, 2))
+    assert known.changed() == [files[1]]
+    files[0].unlink()
+    assert known.changed() == files
