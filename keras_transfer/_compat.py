@@ -54,6 +54,14 @@ def outputs_of_uses(model, layer):
     return found
 
 
+def calls(model):
+    """Yields the calls in a Functional `model`, from input to output: (operation, args, kwargs, outputs)."""
+    for _, nodes in sorted(model._nodes_by_depth.items(), reverse=True):
+        for node in nodes:
+            if not node.is_input:
+                yield node.operation, node.arguments.args, node.arguments.kwargs, node.outputs
+
+
 def compile_arguments(model):
     """The objects that `model.compile` was given, by argument name."""
     return dict(model._compile_config.config)
@@ -131,3 +139,10 @@ def alias(layer, variable, name, trainable):
                            "SavedModels can't be trained with it.")
     layer._track_variable(weight)
     return weight
+
+
+def without_variables(function):
+    """A concrete function with every variable that it reads replaced by its value."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    return convert_variables_to_constants_v2(function)

@@ -40,6 +40,7 @@ class Info:
     skipped: list = dataclasses.field(default_factory=list)
     seed: int = 0
     reader: collections.abc.Callable | None = None
+    batch_size: int = 0
     stamps: list = dataclasses.field(default_factory=list)
 
     def changed(self):

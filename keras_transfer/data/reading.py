@@ -73,7 +73,7 @@ class Reading:
         random = bool(augmentation and augmentation.random)
         reader = None if random else functools.partial(_rows, samples, size, self.fit, augmentation)
         return described(dataset, Info(mark, random, epoch, labels, samples.targets, samples.files, size, self.fit, skipped,
-                                       self.seed, reader, times))
+                                       self.seed, reader, self.batch_size, times))
 
 
 def _rows(samples, size, fit, augmentation, rows, batch_size):

@@ -1,16 +1,23 @@
 """A model cut in two where what trains begins."""
+import dataclasses
+import math
+
 import keras
 
 from .. import _compat
 from ..network import Network, is_live, merged, own_state, takes_training
 
+_COST = 0.03    # share of the prefix's work that an earlier cut may leave to every epoch of the tail
+_SAVING = 0.75  # and the share of the longest prefix's outputs that it must come below
+
 
 def split(model):
     """Cuts `model` at its frozen boundary into a prefix and a tail with `tail(prefix(x)) == model(x)`.
 
-    The prefix holds all that training leaves the same: frozen layers, and layers without weights in inference mode
-    above them. The cut may fall inside nested models. Both share their layers with `model`, so training the tail
-    trains the model.
+    The prefix holds what training leaves the same: frozen layers, and layers without weights in inference mode above
+    them. The cut may fall inside nested models. Where it takes less space a few layers earlier, as within a block that
+    first widens its input, it's made there, if that leaves at most 3 % of the prefix's work to the tail. Both share
+    their layers with `model`, so training the tail trains the model.
 
     Args:
         model: a Functional `keras.Model`.
@@ -24,26 +31,48 @@ def split(model):
         >>> kt.freeze(model)
         >>> prefix, tail = split(model)
     """
-    cut = _Cut()
-    inputs = keras.tree.map_structure(
-        lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name), _compat.input_structure(model))
-    for tensor in keras.tree.flatten(inputs):
-        cut.know(tensor, None)
-    outputs = keras.tree.map_structure(cut.out, cut.run(model, inputs))
-    crossing = list(cut.crossing.values())
-    if all(cut.below[id(tensor)] is None for tensor in crossing):
-        return None, model
-    single = crossing[0] if len(crossing) == 1 else crossing
-    return keras.Model(inputs, single, name="prefix"), Network(single, outputs, name="tail")
+    with model.distribute_strategy.scope():
+        longest = _Cut(math.inf)
+        pair = longest.made(model)
+        earlier = _earlier(longest.calls, longest.crossing)
+        return pair if earlier is None else _Cut(earlier).made(model)
+
+
+@dataclasses.dataclass
+class _Call:
+    """One call of a frozen layer: ids of the tensors it reads and gives, numbers stored for each, and its work."""
+
+    reads: list
+    gives: dict
+    work: float
+    moves: bool  # behaves differently in training, so that it must not come into the tail
 
 
 class _Cut:
-    """Calls every layer again on new tensors, and notes which of them are the same in every epoch."""
+    """Calls every layer again on new tensors, and notes which of them are the same in every epoch.
 
-    def __init__(self):
+    Args:
+        most: how many calls of frozen layers may go into the prefix.
+    """
+
+    def __init__(self, most):
+        self.most = most
+        self.calls = []     # of frozen layers, in the order of the graph
         self.below = {}     # id of a constant tensor -> state of the weights below it (see `network`)
         self.tensors = []   # keeps them alive, so that no id is used twice
         self.crossing = {}  # constant tensors that something changing reads
+
+    def made(self, model):
+        inputs = keras.tree.map_structure(
+            lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name), _compat.input_structure(model))
+        for tensor in keras.tree.flatten(inputs):
+            self.know(tensor, None)
+        outputs = keras.tree.map_structure(self.out, self.run(model, inputs))
+        crossing = list(self.crossing.values())
+        if all(self.below[id(tensor)] is None for tensor in crossing):
+            return None, model
+        single = crossing[0] if len(crossing) == 1 else crossing
+        return keras.Model(inputs, single, name="prefix"), Network(single, outputs, name="tail")
 
     def know(self, tensor, state):
         self.below[id(tensor)] = state
@@ -61,9 +90,10 @@ class _Cut:
             if _compat.graph(operation) is not None and not still:
                 return self.run(operation, *args)
             fixed = constant and own_state(operation) is not True and (
-                still or not takes_training(operation) or not is_live(operation, state))
+                still or not takes_training(operation) or not is_live(operation, state)) and len(self.calls) < self.most
             outputs = operation(*args, **kwargs)
             if fixed:
+                self.calls.append(_described(operation, given, keras.tree.flatten(outputs)))
                 for tensor in keras.tree.flatten(outputs):
                     self.know(tensor, merged([own_state(operation), state]))
             else:
@@ -77,3 +107,32 @@ class _Cut:
             return tensor
         self.crossing[id(tensor)] = tensor
         return keras.layers.Identity()(tensor)
+
+
+def _described(operation, given, outputs):
+    gives = {id(t): width(t) for t in outputs}
+    places = max((math.prod(side or 1 for side in t.shape[1:-1]) for t in [*given, *outputs]), default=1)
+    weights = sum(math.prod(w.shape) for w in getattr(operation, "weights", []))
+    return _Call([id(t) for t in given], gives, places * weights + sum(v for v in gives.values() if v < math.inf),
+                 takes_training(operation) and own_state(operation) is None)
+
+
+def width(tensor):
+    """Returns how many numbers one row of a tensor holds; infinity if a side isn't known."""
+    return math.prod(math.inf if side is None else side for side in tensor.shape[1:])
+
+
+def _earlier(calls, crossing):
+    """Returns after how many calls the cut takes the least space, or None if it's best after all of them."""
+    sizes = {t: size for call in calls for t, size in call.gives.items()}
+    needed = {t for t in crossing if t in sizes}  # inputs of the model that cross are read again whatever is cut
+    longest = sum(sizes[t] for t in needed)
+    total, left, best = sum(call.work for call in calls), 0.0, (_SAVING * longest, None)
+    for count in range(len(calls) - 1, 0, -1):
+        call = calls[count]
+        left += call.work
+        if call.moves or left > _COST * total or any(t not in sizes for t in call.reads):
+            break
+        needed = (needed - set(call.gives)) | set(call.reads)
+        best = min(best, (sum(sizes[t] for t in needed), count), key=lambda pair: pair[0])
+    return best[1]

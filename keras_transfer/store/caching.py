@@ -1,0 +1,232 @@
+"""`kt.cache_features`: what is frozen is computed once, kept, and read again in any order."""
+import dataclasses
+import functools
+import pathlib
+import tempfile
+
+import filelock
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .. import _check, _compat
+from ..data.describing import described
+from . import keys, reading, sources
+from .engines.choosing import candidates
+from .engines.unsuitable import Unsuitable
+from .filling import Filler
+from .shards import BFLOAT16, Layout, Shards, rows_of
+from .splitting import split
+
+_temporary = []  # folders that go with the process
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """How features are computed and kept, for `kt.cache_features` and `kt.fine_tune(cache=...)`.
+
+    Args:
+        dtype: "float32", or "bfloat16": half the space, three significant digits.
+        engine: "tensorflow"; "openvino" (`keras-transfer[openvino]`), which is faster on processors; or "auto": OpenVINO
+            where it's installed and there is no GPU.
+        views: how many passes over an augmented data set are kept; the k-th epoch reads view k mod `views`.
+        key: a word for what the data are, for data sets that aren't of `kt.data`: it replaces the pass over them that
+            tells whether they are the same as before. Give another one when they change.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    dtype: str = "float32"
+    engine: str = "auto"
+    views: int = 1
+    key: str | None = None
+
+    def __post_init__(self):
+        _check.one_of(self.dtype, ("float32", "bfloat16"), "dtype")
+        _check.one_of(self.engine, ("auto", "tensorflow", "openvino"), "engine")
+        _check.whole(self.views, "views", least=1)
+        if self.key is not None and not isinstance(self.key, str):
+            raise ValueError(f"`key` must be text. Received: {self.key!r}")
+
+
+def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store(), verbose="auto"):
+    """Runs the frozen part of `model` over a data set once, and returns the features and the rest of the model.
+
+    Training the rest on the features is training the model, in a fraction of the time: the same batches in the same
+    order give the same losses. Any frozen part will do, also a backbone of which the last blocks train.
+
+    The features stay in `directory`, keyed by the frozen graph, its weights, `store` and the data; checked sums guard
+    them. The same call finds them again, a run that was killed goes on where it was, what is damaged is computed anew,
+    and two runs with one directory wait for each other. Several workers share the work if they share the directory.
+
+    Args:
+        model: what `kt.attach` returned, or any Functional model, with its flags set.
+        dataset: a set of `kt.data`; or any finite `tf.data.Dataset` of batches, `keras.utils.PyDataset` or tuple of
+            arrays that gives the same elements in every pass.
+        directory: a folder; None: a temporary one that goes with the process.
+        shuffle: whether the rows come in a new order in each epoch. A shuffled set of `kt.data` keeps its own order
+            in any case.
+        store: a `kt.Store`.
+        verbose: whether a line tells how large the features are and how long they take: "auto", 0, 1 or 2.
+
+    Returns:
+        `(features, tail)`: a `tf.data.Dataset` with the elements of `dataset` in which features stand for x (a tensor,
+        or a tuple where several cross the cut), in batches of the same size; and a Functional `keras.Model`
+        that shares its layers with `model`.
+
+    Raises:
+        ValueError: nothing is frozen; or the data have no end, give other elements in the next pass, or changed meanwhile.
+        OSError: the folder can't be written, or has too little space; what was computed stays.
+
+    Example:
+        >>> kt.freeze(model)
+        >>> features, tail = kt.cache_features(model, train, "cache", shuffle=True)
+        >>> tail.compile(optimizer="adam", **kt.objectives(tail))
+        >>> tail.fit(features, epochs=30)  # trains the heads of `model`
+    """
+    prefix, tail = split(model)
+    if prefix is None:
+        raise ValueError(f"Nothing at the input of {model.name!r} is frozen, so there are no features to keep. Call "
+                         "`kt.freeze(model)` first; what augments photos inside the model must come out of it.")
+    return kept(prefix, dataset, directory, shuffle, store, verbose), tail
+
+
+def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=0):
+    """Returns the dataset of what `prefix` gives for the elements of `dataset`. Arguments as for `cache_features`."""
+    if not isinstance(store, Store):
+        raise TypeError(f"`store` must be a kt.Store. Received: {store!r}")
+    source = sources.source_of(dataset, store.views, store.key)
+    _check_inputs(prefix, source)
+    source.check_unchanged()
+    columns = _columns(prefix, source, store)
+    rows = rows_of(Layout("", columns, 1).row_bytes, source.step, source.count)
+    network = None if directory is None else keys.of_network(prefix)
+    worker = (0, 1) if directory is None else _worker(prefix.distribute_strategy)
+    for engine, more in _with_more(candidates(store.engine)):
+        key = "" if directory is None else keys.of_words(network, store, engine.name, source.mark, source.first, columns)
+        shards = Shards(_folder(directory, key), Layout(key, columns, rows, source.views))
+        try:
+            filler = Filler(shards, source, lambda: engine(prefix, store.dtype), worker, verbose)
+            counts = _complete(filler, verbose)
+            break
+        except Unsuitable as error:
+            if not more:
+                raise
+            filler.say(f"{error} TensorFlow runs it.".replace(' Give engine="tensorflow".', ""))
+    result, epoch = reading.dataset(shards, counts, source, prefix.outputs, shuffle)
+    return result if source.info is None else described(result, dataclasses.replace(source.info, epoch=epoch))
+
+
+def features(model, dataset, *, store=Store(), verbose=0):
+    """Returns features as NumPy arrays, for scikit-learn and the like.
+
+    Args:
+        model: what `kt.backbone` returned, or `kt.attach`: then the features are what its heads read. Which layers are
+            frozen plays no part; all run in inference mode.
+        dataset: as for `cache_features`, or one without labels. A shuffled set of `kt.data` without random augmentation
+            is read in the order of `kt.data.info(dataset).files`.
+        store: a `kt.Store`: dtype and engine.
+        verbose: as in `cache_features`.
+
+    Returns:
+        An array `(rows, units)` for a data set of x; `(features, labels)` or `(features, labels, weights)` for one of
+        (x, y) or (x, y, weights), in its structure.
+
+    Example:
+        >>> x, y = kt.features(kt.backbone("EfficientNetLite0"), train)
+        >>> sklearn.linear_model.LogisticRegression(max_iter=1000).fit(x, y)
+    """
+    joint = next((layer for layer in model.layers if layer.name == "features"), None)
+    output = model.outputs if joint is None else _compat.outputs_of_uses(model, joint)[0]
+    prefix = keras.Model(model.inputs, output, name="prefix")
+    with tempfile.TemporaryDirectory(prefix="keras-transfer-") as folder:
+        source = sources.source_of(dataset, key="unkeyed")
+        _check_inputs(prefix, source)
+        columns = _columns(prefix, source, store)
+        layout = Layout("", columns, rows_of(Layout("", columns, 1).row_bytes, source.step, source.count))
+        shards = Shards(folder, layout)
+        filler = Filler(shards, source, functools.partial(candidates(store.engine)[0], prefix, store.dtype), verbose=verbose)
+        return reading.arrays(shards, filler.fill()[0], source, prefix.outputs)
+
+
+def _check_inputs(prefix, source):
+    """Compares x with what the network takes."""
+    x = source.spec[0] if isinstance(source.spec, tuple) else source.spec
+    given = [tuple(leaf.shape)[1:] for leaf in keras.tree.flatten(x)]
+    wanted = [tuple(t.shape)[1:] for t in prefix.inputs]
+    fits = len(given) == len(wanted) and all(
+        len(g) == len(w) and all(a is None or b is None or a == b for a, b in zip(g, w)) for g, w in zip(given, wanted))
+    if not fits:
+        raise ValueError(f"The model takes inputs of shape {wanted}, a row, but the data set gives {given}. Read photos with "
+                         "the `size` that the backbone was built for.")
+
+
+def _columns(prefix, source, store):
+    """The columns of the store: `{name: (shape, dtype)}`."""
+    columns = {}
+    for number, tensor in enumerate(prefix.outputs):
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        half = store.dtype == "bfloat16" and dtype in ("float32", "float16", "float64") or dtype == "bfloat16"
+        columns[f"x{number}"] = tuple(tensor.shape[1:]), BFLOAT16 if half else dtype
+    for number, leaf in enumerate(keras.tree.flatten(source.rest)):
+        columns[f"y{number}"] = tuple(leaf.shape[1:]), getattr(leaf.dtype, "as_numpy_dtype", leaf.dtype)
+    columns["id"] = (), "int64"
+    for name, (shape, dtype) in columns.items():
+        if None in shape or dtype == "string" or np.dtype(dtype) == object:
+            what = "features" if name[0] == "x" else "labels"
+            raise ValueError(f"The {what} have the shape {shape} and the dtype {np.dtype(dtype)}; only numbers of one fixed "
+                             "shape can be kept. Give the backbone an `input_shape`, and text labels as class numbers.")
+    return {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in columns.items()}
+
+
+def _folder(directory, key):
+    """The folder of this store."""
+    if directory is None:
+        _temporary.append(tempfile.TemporaryDirectory(prefix="keras-transfer-"))
+        return pathlib.Path(_temporary[-1].name)
+    path = pathlib.Path(directory, key[:16])
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    return path
+
+
+def _complete(filler, verbose):
+    """Returns the rows of each view of a store that is complete now."""
+    shards = filler.shards
+    if filler.source.mark is not None and (counts := shards.counts()) is not None:
+        return counts  # without a lock: a complete store may lie where nothing can be written
+    lock = filelock.FileLock(shards.path / f".lock-{filler.worker[0]}")
+    try:
+        lock.acquire(timeout=1)
+    except filelock.Timeout:
+        if verbose:
+            print(f"Another run is filling {shards.path}; this one waits for it.")
+        lock.acquire()
+    except OSError as error:
+        raise _unwritable(shards.path, error) from error
+    try:
+        return (shards.counts() if filler.source.mark is not None else None) or filler.fill()
+    finally:
+        lock.release()
+
+
+def _unwritable(path, error):
+    return type(error)(f"The features can't be kept in {str(path)!r} ({error.strerror}). Give a `directory` that can be "
+                       "written.")
+
+
+def _worker(strategy):
+    """Returns the number of this worker among all that train one model, and how many they are."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 0, 1
+    cluster, here = strategy.cluster_resolver.cluster_spec().as_dict(), strategy.cluster_resolver
+    tasks = [(kind, number) for kind in ("chief", "worker") for number in range(len(cluster.get(kind, [])))]
+    return tasks.index((here.task_type, here.task_id)), len(tasks)
+
+
+def _with_more(items):
+    """Yields each item, and whether more follow."""
+    yield from ((item, k + 1 < len(items)) for k, item in enumerate(items))

@@ -1,0 +1,39 @@
+"""A frozen network as one graph without variables."""
+import keras
+import tensorflow as tf
+
+from ... import _compat
+from .folding import folded
+
+
+def constant_function(prefix):
+    """Returns `prefix` in inference mode as a concrete function whose weights are constants, its norms folded.
+
+    Constants let TensorFlow and OpenVINO simplify the graph further. Variables that Keras doesn't read itself, those of
+    a SavedModel, become constants too.
+
+    Args:
+        prefix: a Functional `keras.Model`.
+
+    Returns:
+        A concrete function of the inputs, `(batch, ...)` each, as positional arguments, that gives a list of tensors.
+    """
+    values, shifts = folded(prefix)
+    changed = {id(variable) for variable, _ in values}
+    values += [(w, w.numpy()) for w in prefix.weights if id(w) not in changed and w.dtype != "string"]
+    specs = [tf.TensorSpec(t.shape, t.dtype, name=f"input_{k}") for k, t in enumerate(prefix.inputs)]
+
+    def wrap(operation):
+        if id(operation) in shifts:
+            return lambda x, **_: tf.nn.bias_add(x, shifts[id(operation)]) if len(x.shape) > 1 else x
+        takes = isinstance(operation, keras.Layer) and _compat.takes_training(operation)
+        return (lambda *a, **k: operation(*a, **{**k, "training": False})) if takes else operation
+
+    def run(*inputs):
+        packed = keras.tree.pack_sequence_as(_compat.input_structure(prefix), list(inputs))
+        with keras.StatelessScope(state_mapping=[(v, tf.constant(value)) for v, value in values]):
+            outputs = _compat.run_graph(prefix, packed, wrap)
+        return [tf.identity(t, name=f"output_{k}") for k, t in enumerate(keras.tree.flatten(outputs))]
+
+    function = tf.function(run, input_signature=specs, autograph=False).get_concrete_function()
+    return _compat.without_variables(function) if function.variables else function

@@ -1,0 +1,5 @@
+"""The error of an engine that can't run a network."""
+
+
+class Unsuitable(ValueError):
+    """The engine can't run this network; another one may."""

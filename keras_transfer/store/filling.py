@@ -1,0 +1,211 @@
+"""Computes what a feature store lacks: reading, computing and writing at the same time."""
+import concurrent.futures
+import functools
+import shutil
+import threading
+import time
+
+import keras
+import numpy as np
+
+from .sources import ALL
+
+WAIT = 60.0  # seconds without a new shard of another worker, after which its shards are computed here
+_LONG = 20.0  # seconds that deserve a progress bar
+_MEASURED = 2.0  # seconds after which the rate is known well enough to be told
+
+
+class Filler:
+    """Fills the shards of a store.
+
+    Args:
+        shards: the `Shards`.
+        source: what to read.
+        engine: a function that returns the engine; it's called if something is to be computed.
+        worker: (number, how many): worker k of n computes shards k, k + n, k + 2n, ...
+        verbose: 0, 1, 2 or "auto": whether size and time are told, and (not for 2) a progress bar is shown.
+    """
+
+    def __init__(self, shards, source, engine, worker=(0, 1), verbose=0):
+        self.shards, self.source, self.worker = shards, source, worker
+        self.engine = functools.cache(engine)
+        self.say, self.progress = print if verbose else (lambda text: None), verbose in (1, "auto")
+
+    def fill(self):
+        """Computes the shards that are missing, and returns the rows of each view."""
+        counts = [self._fill(view) for view in range(self.shards.layout.views)]
+        if self.worker[1] > 1:
+            self._await_others(counts)
+        self.source.check_unchanged()
+        self.shards.finish(counts)
+        return counts
+
+    def _fill(self, view):
+        """Computes this worker's shards of a view."""
+        count, there = self.source.count, self._there(view)
+        if count is None and not there and self.worker[1] == 1:
+            return self._compute(view, ALL)
+        if count is None:  # its digests were read, or are now, to know how many rows there are
+            count = self._counted()
+        number, of = self.worker
+        missing = [s for s in self.shards.numbers(count) if s not in there]
+        mine = [s for s in missing if (view * len(self.shards.numbers(count)) + s) % of == number]
+        self._compute(view, mine)
+        return count
+
+    def _there(self, view):
+        """The shards that are there, whole and of these data."""
+        layout = self.shards.layout
+        if not any(self.shards.path.glob(f"{view}-*")):
+            return set()
+        digests = self.source.digests(layout.rows)
+        if digests is None and self.source.count is None:
+            self._counted()
+        numbers = self.shards.numbers(self.source.count)
+        return {s for s in numbers if self.shards.rows(view, s, None if digests is None else digests[s])
+                == self.shards.expected(s, self.source.count)}
+
+    def _counted(self):
+        for _ in self.source.batches(0, (), self.shards.layout.rows):
+            pass
+        return self.source.count
+
+    def _compute(self, view, numbers):
+        if numbers is not ALL and not numbers:
+            return self.source.count
+        engine = self.engine()
+        writer = _Writer(self.shards, self.source, view)
+        pace = _Pace(self, None if numbers is ALL else sum(
+            self.shards.expected(s, self.source.count) for s in numbers))
+        self._check_space(pace.rows)
+
+        def batches():
+            for shard, offset, x, rest, ids in self.source.batches(view, numbers, self.shards.layout.rows):
+                yield (shard, offset, rest, ids), x
+                writer.check()
+
+        def put(token, features):
+            writer.put(*token, features)
+            pace.step(len(token[-1]))
+
+        try:
+            engine.run(batches(), put)
+        except BaseException:
+            writer.close(finish=False)
+            raise
+        writer.close()
+        pace.end()
+        return self.source.count
+
+    def _check_space(self, rows):
+        need, free = (rows or 0) * self.shards.layout.row_bytes, shutil.disk_usage(self.shards.path).free
+        if need > free:
+            raise OSError(f"The features take {size(need)}, and {str(self.shards.path)!r} has {size(free)} left. Give a "
+                          "`directory` with more space, or keep them in bfloat16, with store=kt.Store(dtype=\"bfloat16\").")
+
+    def _await_others(self, counts):
+        """Waits for the shards of other workers; those of one that stands still are computed here."""
+        lacking, since = None, time.monotonic()
+        while True:
+            missing = {view: [s for s in self.shards.numbers(count)
+                              if not self.shards.rows(view, s) == self.shards.expected(s, count)]
+                       for view, count in enumerate(counts)}
+            left = sum(map(len, missing.values()))
+            if not left:
+                return
+            if left != lacking:
+                lacking, since = left, time.monotonic()
+            if time.monotonic() - since > WAIT:
+                self.say(f"Another worker has written nothing for {WAIT:.0f} s; its {left} shards are computed here.")
+                for view, numbers in missing.items():
+                    self._compute(view, numbers)
+            time.sleep(0.2)
+
+
+class _Writer:
+    """Collects batches to shards, in memory, and writes each when it's full, on a thread of its own."""
+
+    def __init__(self, shards, source, view):
+        self.shards, self.source, self.view = shards, source, view
+        self.pool, self.written = concurrent.futures.ThreadPoolExecutor(1), []
+        self.open, self.filled, self.lock = {}, {}, threading.Lock()
+
+    def put(self, shard, offset, rest, ids, features):
+        columns = self.shards.layout.columns
+        named = dict(zip(columns, [*features, *keras.tree.flatten(rest), ids], strict=True))
+        with self.lock:
+            if shard not in self.open:
+                self.open[shard] = {name: np.empty((self.shards.layout.rows, *shape), dtype)
+                                    for name, (shape, dtype) in columns.items()}
+                self.filled[shard] = 0
+            for name, array in named.items():
+                self.open[shard][name][offset:offset + len(ids)] = array
+            self.filled[shard] += len(ids)
+            if self.filled[shard] == self.shards.layout.rows:
+                self._write(shard)
+
+    def _write(self, shard):
+        rows, arrays = self.filled.pop(shard), self.open.pop(shard)
+        self.written.append(self.pool.submit(self._save, shard, {name: array[:rows] for name, array in arrays.items()}))
+
+    def _save(self, shard, arrays):
+        digest = getattr(self.source, "digest", lambda shard: None)(shard)
+        self.shards.write(self.view, shard, arrays, digest)
+
+    def check(self):
+        """Raises what went wrong while writing, and holds the reader back while two shards wait to be written."""
+        while self.written and (self.written[0].done() or len(self.written) > 2):
+            self.written.pop(0).result()
+
+    def close(self, finish=True):
+        if finish:
+            for shard in list(self.open):
+                self._write(shard)
+        self.pool.shutdown(cancel_futures=not finish)
+        if finish:
+            for future in self.written:
+                future.result()
+
+
+class _Pace:
+    """Tells once what the store will weigh and how long it will take."""
+
+    def __init__(self, filler, rows):
+        self.filler, self.rows, self.done, self.began, self.told = filler, rows, 0, None, False
+        self.bar, self.lock = None, threading.Lock()
+
+    def step(self, rows):
+        with self.lock:
+            now = time.monotonic()
+            self.began = self.began or now
+            self.done += rows
+            if not self.told and now - self.began > _MEASURED:
+                self._tell(now - self.began)
+            if self.bar is not None:
+                self.bar.update(self.done)
+
+    def _tell(self, seconds):
+        self.told = True
+        layout = self.filler.shards.layout
+        if self.rows is None:
+            weight = f"{layout.row_bytes:,} bytes a row, {self.done / seconds:.0f} rows a second"
+        else:
+            expected = self.rows * seconds / self.done
+            weight = f"{size(self.rows * layout.row_bytes)}, about {expected:.0f} s"
+            if self.filler.progress and expected > _LONG:
+                self.bar = keras.utils.Progbar(self.rows, unit_name="row")
+        self.filler.say(f"Features: {weight} ({self.filler.engine().name}, {self.filler.shards.path})")
+
+    def end(self):
+        if self.done and not self.told:
+            self.rows = self.done
+            self._tell(time.monotonic() - self.began)
+
+
+def size(bytes):
+    """Returns a number of bytes as people say it."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if bytes < 1000:
+            return f"{bytes:.3g} {unit}"
+        bytes /= 1000
+    return f"{bytes:.3g} TB"

@@ -1,0 +1,89 @@
+"""Features out of a store: as a `tf.data.Dataset`, in the order that training asks for, or as arrays."""
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..data.streaming import epoch_variable, permutation
+from .shards import Mapped
+from .sources import Passes
+
+
+def dataset(shards, counts, source, outputs, shuffle):
+    """Returns the features as a dataset, and the variable that numbers its epochs.
+
+    Args:
+        shards: complete `Shards`.
+        counts: the rows of each view.
+        source: what they were computed from.
+        outputs: the symbolic outputs of the network, whose dtypes the features get.
+        shuffle: whether to put the rows into a new order in each epoch.
+
+    Returns:
+        The dataset, and the int64 `tf.Variable` that each iteration reads as it starts and adds one to; None in its place
+        if all epochs are the same.
+    """
+    views = [_columns(shards, view, count) for view, count in enumerate(counts)]
+    order = _order(counts, source, shards, shuffle)
+    epoch = None if order is None else epoch_variable()
+
+    def batches(_):
+        number = tf.zeros((), tf.int64) if epoch is None else tf.identity(epoch.assign_add(1)) - 1
+        rows = tf.range(counts[0], dtype=tf.int64) if order is None else order(number)
+        batched = tf.data.Dataset.from_tensor_slices(rows).batch(source.batch_size)
+        return batched.map(lambda numbers: (number % len(views), numbers))
+
+    specs = [tf.TensorSpec((None, *t.shape[1:]), keras.backend.standardize_dtype(t.dtype)) for t in outputs]
+    specs += [tf.TensorSpec((None, *shape), dtype) for name, (shape, dtype) in shards.layout.columns.items() if name[0] == "y"]
+
+    def rows_of(view, numbers):
+        return [column[numbers].astype(spec.dtype.as_numpy_dtype, copy=False) for column, spec in zip(views[view], specs)]
+
+    def element(view, numbers):
+        flat = tf.numpy_function(rows_of, [view, numbers], [spec.dtype for spec in specs])
+        return _packed([tf.ensure_shape(t, spec.shape) for t, spec in zip(flat, specs)], source, len(outputs))
+
+    result = tf.data.Dataset.range(1).flat_map(batches).map(element)
+    if len(set(counts)) == 1:
+        result = result.apply(tf.data.experimental.assert_cardinality(math.ceil(counts[0] / source.batch_size)))
+    return result.prefetch(4), epoch
+
+
+def arrays(shards, count, source, outputs):
+    """Returns all rows of the first view as arrays, in the structure of the source's elements."""
+    names = [name for name in shards.layout.columns if name != "id"]
+    everything = np.arange(count)
+    flat = [Mapped(shards, 0, name, count)[everything] for name in names]
+    dtypes = [keras.backend.standardize_dtype(t.dtype) for t in outputs]
+    flat = [a.astype("float32" if d == "bfloat16" else d, copy=False) for a, d in zip(flat, dtypes)] + flat[len(outputs):]
+    return _packed(flat, source, len(outputs))
+
+
+def _columns(shards, view, count):
+    return [Mapped(shards, view, name, count) for name in shards.layout.columns if name != "id"]
+
+
+def _packed(flat, source, features):
+    """The leaves of an element in its structure, x being the first `features` of them."""
+    x = flat[0] if features == 1 else tuple(flat[:features])
+    if not isinstance(source.spec, tuple):
+        return x
+    return (x, *keras.tree.pack_sequence_as(source.rest, flat[features:]))
+
+
+def _order(counts, source, shards, shuffle):
+    """Returns a function: the epoch's number -> the rows of its view in order, int64; None if it's the same always."""
+    seed = 0 if source.info is None else source.info.seed
+    if isinstance(source, Passes):
+        # a view holds the rows in the order of its pass; another epoch that reads it has an order of its own
+        ids = [Mapped(shards, view, "id", count)[np.arange(count)] for view, count in enumerate(counts)]
+        place = tf.constant(np.stack([np.argsort(each) for each in ids]))
+        return lambda number: tf.gather(place[number % len(counts)], permutation(counts[0], seed, number))
+    if shuffle or source.info is not None and source.info.epoch is not None:
+        sizes = tf.constant(counts, tf.int64)
+        return lambda number: permutation(sizes[number % len(counts)], seed, number)
+    if len(counts) > 1:
+        sizes = tf.constant(counts, tf.int64)
+        return lambda number: tf.range(sizes[number % len(counts)])
+    return None

@@ -1,0 +1,193 @@
+"""The files of a feature store: folders of .npy files, whole or not there, and checked before they are used."""
+import dataclasses
+import json
+import mmap
+import pathlib
+import shutil
+import zipfile
+import zlib
+
+import ml_dtypes
+import numpy as np
+
+from .._files import atomic, folder
+
+FORMAT = 1
+BYTES = 64 << 20  # of a shard, at most
+ROWS = 1024       # of a shard, at most: what a kill can cost
+SHARDS = 256      # of a set of known size, at most about so many: larger sets have larger shards
+_RESIDENT = 256 << 20  # bytes of mapped pages that may stay in memory
+_PAGES = 1 << 16       # bytes that the system maps around a row that is read
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What the files of a store hold.
+
+    Attributes:
+        key: hex digest of all that the features depend on.
+        columns: `{name: (shape, dtype)}` of one row: "x0", "x1", ... (features), "y0", "y1", ... (what comes beside
+            them) and "id" (the number of the element).
+        rows: rows a shard.
+        views: the number of views.
+    """
+
+    key: str
+    columns: dict
+    rows: int
+    views: int = 1
+
+    @property
+    def row_bytes(self):
+        return sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in self.columns.values())
+
+
+def rows_of(row_bytes, step, count):
+    """Returns how many rows a shard has: a multiple of `step`, the same for the same data."""
+    most = min(BYTES // max(1, row_bytes), max(ROWS, -(-(count or 0) // SHARDS)))
+    return max(1, most // step) * step
+
+
+class Shards:
+    """The shards of one store, in a folder of their own.
+
+    A shard is a folder with a .npy file for each column and `shard.json` with their checksums; it's written beside and
+    renamed. `store.json`, written last, says how many rows there are.
+
+    Args:
+        path: the folder.
+        layout: the `Layout`.
+    """
+
+    def __init__(self, path, layout):
+        self.path, self.layout = pathlib.Path(path), layout
+
+    def write(self, view, shard, arrays, digest=None):
+        """Writes the columns of a shard, `{name: (rows, ...)}`, whole or not at all; `digest` tells its data."""
+        target = self._of(view, shard)
+        if target.exists():
+            shutil.rmtree(target, ignore_errors=True)
+        try:
+            with folder(target) as beside:
+                sums = {}
+                for name, array in arrays.items():
+                    with open(beside / f"{name}.npy", "wb") as file:
+                        np.save(file, array, allow_pickle=False)
+                    sums[name] = _checksum(beside / f"{name}.npy")
+                rows = len(next(iter(arrays.values())))
+                text = {"key": self.layout.key, "view": view, "shard": shard, "rows": rows, "data": digest, "sums": sums}
+                (beside / "shard.json").write_text(json.dumps(text))
+        except OSError:
+            if not self.rows(view, shard):  # another worker may have written the same one meanwhile
+                raise
+
+    def rows(self, view, shard, digest=None):
+        """Returns how many rows a shard has; 0 if it isn't there, is damaged, or is of other data."""
+        path = self._of(view, shard)
+        try:
+            told = json.loads((path / "shard.json").read_text())
+            mine = (told["key"], told["view"], told["shard"]) == (self.layout.key, view, shard)
+            if not mine or digest is not None and told["data"] != digest or set(told["sums"]) != set(self.layout.columns):
+                return 0
+            for name, (shape, dtype) in self.layout.columns.items():
+                if told["sums"][name] != _checksum(path / f"{name}.npy"):
+                    return 0
+                array = np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                if array.shape != (told["rows"], *shape) or array.dtype.itemsize != np.dtype(dtype).itemsize:
+                    return 0
+            return int(told["rows"])
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            return 0
+
+    def counts(self):
+        """Returns the rows of each view if the store is complete and whole, else None."""
+        try:
+            told = json.loads((self.path / "store.json").read_text())
+            counts = [int(count) for count in told["counts"]]
+            if told != self._record(counts) or len(counts) != self.layout.views:
+                return None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return counts if all(self.complete(view, count) for view, count in enumerate(counts)) else None
+
+    def complete(self, view, count):
+        """Whether all shards of a view with `count` rows are there and whole."""
+        return all(self.rows(view, shard) == self.expected(shard, count) for shard in self.numbers(count))
+
+    def numbers(self, count):
+        """The numbers of the shards that hold `count` rows."""
+        return range(-(-count // self.layout.rows))
+
+    def expected(self, shard, count):
+        """How many rows of `count` a shard holds."""
+        return min(self.layout.rows, count - shard * self.layout.rows)
+
+    def finish(self, counts):
+        """Writes `store.json`: from now on the store is complete."""
+        with atomic(self.path / "store.json") as file:
+            file.write(json.dumps(self._record(counts), indent=1).encode())
+
+    def _record(self, counts):
+        columns = {name: [list(shape), str(dtype)] for name, (shape, dtype) in self.layout.columns.items()}
+        return {"format": FORMAT, "key": self.layout.key, "columns": columns, "rows": self.layout.rows,
+                "counts": list(counts)}
+
+    def _of(self, view, shard):
+        return self.path / f"{view}-{shard:06d}"
+
+
+class Mapped:
+    """All rows of one column of one view, mapped from its shards: random access without reading everything.
+
+    Args:
+        shards: complete `Shards`.
+        view: the number of the view.
+        name: the column.
+        count: the rows of the view.
+    """
+
+    def __init__(self, shards, view, name, count):
+        self.rows, self.count = shards.layout.rows, count
+        shape, dtype = shards.layout.columns[name]
+        self.row = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        opened = [_mapped(shards._of(view, number) / f"{name}.npy", dtype) for number in shards.numbers(count)]
+        self.arrays, self.maps, self.touched = [a for a, _ in opened], [m for _, m in opened], 0
+
+    def __getitem__(self, numbers):
+        """Returns the rows with these numbers, an int64 array, in this order."""
+        places = numbers // self.rows
+        result = np.empty((len(numbers), *self.arrays[0].shape[1:]), self.arrays[0].dtype)
+        for shard in np.unique(places):
+            here = places == shard
+            result[here] = self.arrays[shard][numbers[here] % self.rows]
+        self._let_go(len(numbers))
+        return result
+
+    def _let_go(self, count):
+        """Gives mapped pages back, which would otherwise count as this process's memory until the system is short."""
+        self.touched += count * max(self.row, _PAGES)
+        if self.touched > _RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
+            for mapped in self.maps:
+                mapped.madvise(mmap.MADV_DONTNEED)
+            self.touched = 0
+
+
+def _mapped(path, dtype):
+    with open(path, "rb") as file:
+        version = np.lib.format.read_magic(file)
+        shape, _, _ = (np.lib.format.read_array_header_1_0 if version == (1, 0) else
+                       np.lib.format.read_array_header_2_0)(file)
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        array = np.frombuffer(mapped, np.dtype(dtype), offset=file.tell()) if 0 not in shape else np.empty(shape, dtype)
+    return array.reshape(shape), mapped
+
+
+def _checksum(path):
+    total = 0
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            total = zlib.crc32(chunk, total)
+    return total
+
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

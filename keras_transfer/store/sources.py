@@ -1,0 +1,203 @@
+"""Data sets as a feature store reads them: shard by shard, in an order that can be found again."""
+import collections
+import hashlib
+import math
+import uuid
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .. import data
+from ..data.streaming import permutation
+from . import keys
+
+BATCH = 32  # rows that are computed at once, where the order of rows is free
+
+
+def source_of(dataset, views=1, key=None):
+    """Returns the source for a data set.
+
+    Args:
+        dataset: a set of `kt.data`; or any finite `tf.data.Dataset` of batches, a `keras.utils.PyDataset`, or a tuple
+            of arrays, that gives the same elements in every pass (or has a `key`).
+        views: how many passes are stored.
+        key: the caller's word for what the data are, which replaces a fingerprint of them.
+
+    Raises:
+        TypeError: `dataset` is nothing of the kind.
+        ValueError: it has no end, isn't batched, is empty, or gives other elements in the next pass.
+    """
+    known = data.info(dataset) if isinstance(dataset, tf.data.Dataset) else None
+    if known is None or (known.reader is None and not known.random):
+        return Elements(dataset, views, key)
+    if known.random or views > 1 and known.epoch is not None:
+        return Passes(dataset, known, views, key)
+    return Rows(dataset, known, key)
+
+
+class _Source:
+    """What all sources have.
+
+    Attributes:
+        spec: the structure of one element, with `shape` and `dtype` at its leaves.
+        step: rows a batch of those that `batches` yields.
+        batch_size: rows a batch of the data set itself.
+        count: rows of one view; None while it isn't known.
+        views: the number of views.
+        mark: what tells these data from others; None if only `digests` can.
+        info: the `kt.data.Info`, or None.
+        first: of data without a mark, the digest of the first element, so that several can lie in one directory.
+    """
+
+    views, info, mark, first = 1, None, None, None
+
+    @property
+    def rest(self):
+        """What comes beside x: labels, and sample weights."""
+        return tuple(self.spec[1:]) if isinstance(self.spec, tuple) else ()
+
+    def check_unchanged(self):
+        """Refuses data whose files have changed since the data set was made."""
+        changed = [] if self.info is None else self.info.changed()
+        if changed:
+            raise ValueError(f"{len(changed)} photos have changed or gone since the data set was made, such as "
+                             f"{str(changed[0])!r}. Read the data again with kt.data.")
+
+    def digests(self, rows):
+        """Returns a digest for each shard of `rows` rows, or None where `mark` tells the data already."""
+        return None
+
+
+class Rows(_Source):
+    """A set of `kt.data` without random augmentation: any row can be read, so that no photo is read in vain."""
+
+    def __init__(self, dataset, known, key):
+        self.info, self.count, self.step, self.spec = known, len(known.files), BATCH, dataset.element_spec
+        self.mark = key or known.fingerprint
+        self.batch_size = known.batch_size
+
+    def batches(self, view, shards, rows):
+        """Yields (shard, offset, x, rest, ids) of the given shards, which hold `rows` rows each, in batches."""
+        wanted = [np.arange(shard * rows, min((shard + 1) * rows, self.count)) for shard in shards]
+        numbers, place = np.concatenate(wanted or [np.arange(0)]), 0
+        for x, *rest in _beside_inference(self.info.reader(numbers, self.step)) if len(numbers) else ():
+            ids = numbers[place:place + len(keras.tree.flatten(x)[0])]
+            yield int(ids[0]) // rows, int(ids[0]) % rows, x, rest, ids
+            place += len(ids)
+
+
+class Passes(_Source):
+    """A shuffled set of `kt.data`, augmented in most cases: a view is a pass, as training would see it."""
+
+    def __init__(self, dataset, known, views, key):
+        self.dataset, self.info, self.views, self.spec = dataset, known, views, dataset.element_spec
+        self.count, self.step = len(known.files), known.batch_size
+        self.batch_size = self.step
+        self.mark = f"{key or known.fingerprint}, seed {known.seed}, batches of {self.step}"
+
+    def batches(self, view, shards, rows):
+        before = self.info.epoch.numpy()
+        self.info.epoch.assign(view)
+        order = permutation(self.count, self.info.seed, np.int64(view)).numpy()
+        place = min(shards, default=0) * rows
+        try:
+            for x, *rest in _beside_inference(self.dataset.skip(place // self.step)) if shards else ():
+                ids = order[place:place + len(keras.tree.flatten(x)[0])]
+                if place // rows in shards:
+                    yield place // rows, place % rows, x, rest, ids
+                place += len(ids)
+        finally:
+            self.info.epoch.assign(before)
+
+
+class Elements(_Source):
+    """Any other data: read from the beginning, and told from others by hashing their elements."""
+
+    def __init__(self, dataset, views, key):
+        self.dataset, self.views = dataset, views
+        self.mark = key or (uuid.uuid4().hex if views > 1 else None)  # passes that differ can't be told from others
+        _check_kind(dataset)
+        first = next(self._iterate(), None)
+        if first is None:
+            raise ValueError("`dataset` is empty, so there is nothing to compute.")
+        self.spec = dataset.element_spec if hasattr(dataset, "element_spec") else first
+        lengths = {len(a) if np.ndim(a) else None for a in keras.tree.flatten(first)}
+        if len(lengths) != 1 or None in lengths:
+            raise ValueError("`dataset` must give batches: tensors with the same number of rows. Batch it first, with "
+                             f"`dataset.batch(32)`. Received: {keras.tree.map_structure(np.shape, first)}")
+        self.step = self.batch_size = lengths.pop()
+        self.count = None
+        self._digest = None
+        if self.mark is None:
+            self._check_repeatable(first)
+
+    def batches(self, view, shards, rows):
+        self._digest, place = {}, 0
+        for element in self._iterate():
+            shard = place // rows
+            if self.mark is None:
+                keys.of_elements(self._digest.setdefault(shard, hashlib.sha256()), element)
+            x, *rest = element if isinstance(element, tuple) else (element,)
+            low, length = 0, len(keras.tree.flatten(x)[0])
+            while low < length:  # a later batch may be larger than the first, and reach into the next shard
+                room = rows - place % rows
+                cut = keras.tree.map_structure(lambda a: a[low:low + room], (x, rest))
+                count = min(room, length - low)
+                if place // rows in shards:
+                    yield place // rows, place % rows, *cut, np.arange(place, place + count)
+                low, place = low + room, place + count
+        self.count = place
+
+    def digests(self, rows):
+        if self.mark is not None:
+            return None
+        collections.deque(self.batches(0, (), rows), maxlen=0)
+        return {shard: self.digest(shard) for shard in self._digest}
+
+    def digest(self, shard):
+        """Returns the digest of a shard's elements, of those that `batches` has read."""
+        return self._digest[shard].hexdigest() if self.mark is None else None
+
+    def _iterate(self):
+        if isinstance(self.dataset, tuple):
+            length = len(keras.tree.flatten(self.dataset)[0])
+            for low in range(0, length, BATCH):
+                yield keras.tree.map_structure(lambda a: np.asarray(a[low:low + BATCH]), self.dataset)
+        elif isinstance(self.dataset, keras.utils.PyDataset):
+            yield from map(self.dataset.__getitem__, range(len(self.dataset)))
+        else:
+            yield from self.dataset.as_numpy_iterator()
+
+    def _check_repeatable(self, first):
+        again = next(self._iterate())
+        self.first, other = (keys.of_elements(hashlib.sha256(), e).hexdigest() for e in (first, again))
+        if self.first != other:
+            raise ValueError("`dataset` gives other elements in the next pass: it's shuffled or augmented, so that what is "
+                             "computed once would not be what training sees. Leave that out and give shuffle=True, or "
+                             "say what the data are with store=kt.Store(key=...) to keep one pass as it comes.")
+
+
+class _All:
+    def __contains__(self, shard):
+        return True
+
+
+ALL = _All()
+
+
+def _check_kind(dataset):
+    if not isinstance(dataset, (tf.data.Dataset, keras.utils.PyDataset, tuple)):
+        raise TypeError("`dataset` must be a tf.data.Dataset, a keras.utils.PyDataset or a tuple of arrays. "
+                        f"Received: {type(dataset).__name__}")
+    endless = dataset.cardinality() == tf.data.INFINITE_CARDINALITY if isinstance(dataset, tf.data.Dataset) else (
+        isinstance(dataset, keras.utils.PyDataset) and dataset.num_batches in (None, math.inf))
+    if endless:
+        raise ValueError("`dataset` has no end. Give a finite one, such as `dataset.take(100)`.")
+
+
+def _beside_inference(dataset):
+    """Elements as arrays, read by threads that leave the processor's other ones to the network."""
+    options = tf.data.Options()
+    options.threading.max_intra_op_parallelism = 1
+    return dataset.with_options(options).as_numpy_iterator()
