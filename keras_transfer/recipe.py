@@ -1,5 +1,7 @@
 """The recipe: the head first, then the last layers, one History."""
 import math
+import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -10,16 +12,19 @@ from .checkpointing import RunState
 from .fitting import check_data, info_of
 from .freezing import freeze, unfreeze
 from .rates import carry_moments, layerwise, remade
-from .store.memory import with_features
+from .store.caching import Store
+from .store.training import on_features
 
+FEATURES = "features"  # the folder of the features, within that of the checkpoint
 _PATIENCE = 5       # epochs without a better validation loss before a phase ends
 _TUNING_RATE = 0.1  # of the rate that the head trains with
 _RATE_CALLBACKS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
+_STEPS = 32         # of the small tail in one call of TensorFlow
 _LAST_SHARE = 0.25  # of the layers are tuned, if nothing is said
 
 
 def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=None, directory=None, seed=None,
-              deterministic=False, callbacks=(), verbose="auto"):
+              deterministic=False, cache="auto", callbacks=(), verbose="auto"):
     """Trains the heads on the frozen backbone, then the last layers of the backbone as well.
 
     The second phase begins at a tenth of the rate, which then falls to zero along half a cosine (Loshchilov and
@@ -45,6 +50,10 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         directory: a folder for the checkpoint, made if needed. A checkpoint of other epochs, seed, data or network is
             refused; the settings of the optimizer are not compared.
         seed: a whole number for `keras.utils.set_random_seed`; None: drawn anew, or 0 if deterministic.
+        cache: whether what is frozen is computed once instead of in every epoch (see `kt.cache_features`). "auto": where
+            that changes nothing, for sets of kt.data without random augmentation and for arrays, if there are no
+            `callbacks`, which would see the rest of the model only. True or a `kt.Store`: in any case; False: never.
+            With `deterministic`, "auto" and True compute in TensorFlow.
         deterministic: whether TensorFlow is told to give the same bits each time, for the rest of the process.
         callbacks: further Keras callbacks, begun and ended once in each phase. With a `LearningRateScheduler` or
             `ReduceLROnPlateau` among them the rate is theirs.
@@ -61,6 +70,7 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         >>> history = kt.fine_tune(model, train, valid, head_epochs=10, epochs=5)
     """
     plan = _plan(model, head_epochs, epochs, last)
+    cache = _cache(cache, callbacks, deterministic)
     check_data(model, train, "train")
     check_data(model, validation, "validation")
     if deterministic:
@@ -76,7 +86,7 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
                       "data": getattr(info_of(train), "fingerprint", None)}, drawn)
     saved = None if directory is None else state.load(directory)
     keeper = _Keeper(state, directory, callbacks)
-    data = {"train": train, "validation": validation, "verbose": verbose}
+    data = {"train": train, "validation": validation, "verbose": verbose, "cache": cache, "directory": directory}
     with model.distribute_strategy.scope():
         _run(model, plan, state, saved, keeper, data, callbacks)
     return _history(model, state)
@@ -132,6 +142,8 @@ def _run(model, plan, state, saved, keeper, data, callbacks):
         _restore(model.weights, state.best_weights)
     state.finished = True
     keeper.write(model)
+    if data["directory"] is not None:
+        shutil.rmtree(pathlib.Path(data["directory"], FEATURES), ignore_errors=True)
 
 
 def _optimizer(model, given, phase, rate):
@@ -145,20 +157,33 @@ def _optimizer(model, given, phase, rate):
     return optimizer
 
 
+def _cache(cache, callbacks, deterministic):
+    """Returns (store, whether only where it's exact), or None for no cache."""
+    if cache is False or cache == "auto" and callbacks:
+        return None
+    if isinstance(cache, Store):
+        return cache, False
+    if cache is not True and cache != "auto":
+        raise ValueError(f"`cache` must be \"auto\", True, False or a kt.Store. Received: {cache!r}")
+    return Store(engine="tensorflow" if deterministic else "auto"), cache == "auto"
+
+
 def _fit(model, keep, data, keeper, callbacks):
-    """Trains one phase, on features in memory where that is exact and nobody's callback looks at the model."""
-    train, validation = data["train"], data["validation"]
-    reduced = None if callbacks else with_features(model, train, validation)
-    keeper.say(data["verbose"], reduced is not None)
+    """Trains one phase, on features that are computed once where that is asked for or exact."""
+    train, validation, verbose, directory = (data[k] for k in ("train", "validation", "verbose", "directory"))
+    features = None if directory is None else pathlib.Path(directory, FEATURES)
+    reduced = data["cache"] and on_features(model, train, validation, *data["cache"], features, verbose)
+    keeper.say(verbose, bool(reduced))
     learner = model
-    if reduced is not None:
+    if reduced:
         learner, train, validation = reduced
-        learner.compile(optimizer=model.optimizer, **keep)
+        steps = keep.get("steps_per_execution") or 1
+        learner.compile(optimizer=model.optimizer, **{**keep, "steps_per_execution": steps if steps > 1 or callbacks else _STEPS})
     keeper.info = info_of(train)
     x, *labels = train if isinstance(train, tuple) else (train,)
     learner.fit(x, **dict(zip(("y", "sample_weight"), labels)), validation_data=validation,
                 initial_epoch=keeper.state.epoch, epochs=keeper.last_epoch, shuffle=isinstance(train, tuple),
-                verbose=data["verbose"], callbacks=[keeper, *callbacks])
+                verbose=verbose, callbacks=[keeper, *callbacks])
 
 
 class _Keeper(keras.callbacks.Callback):

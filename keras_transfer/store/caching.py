@@ -1,6 +1,5 @@
 """`kt.cache_features`: what is frozen is computed once, kept, and read again in any order."""
 import dataclasses
-import functools
 import pathlib
 import tempfile
 
@@ -139,15 +138,24 @@ def features(model, dataset, *, store=Store(), verbose=0):
     """
     joint = next((layer for layer in model.layers if layer.name == "features"), None)
     output = model.outputs if joint is None else _compat.outputs_of_uses(model, joint)[0]
-    prefix = keras.Model(model.inputs, output, name="prefix")
-    with tempfile.TemporaryDirectory(prefix="keras-transfer-") as folder:
-        source = sources.source_of(dataset, key="unkeyed")
-        _check_inputs(prefix, source)
-        columns = _columns(prefix, source, store)
-        layout = Layout("", columns, rows_of(Layout("", columns, 1).row_bytes, source.step, source.count))
-        shards = Shards(folder, layout)
-        filler = Filler(shards, source, functools.partial(candidates(store.engine)[0], prefix, store.dtype), verbose=verbose)
-        return reading.arrays(shards, filler.fill()[0], source, prefix.outputs)
+    return arrays_of(keras.Model(model.inputs, output, name="prefix"), dataset, store, verbose)
+
+
+def arrays_of(prefix, dataset, store, verbose=0):
+    """Returns the elements of `dataset` as arrays, with what `prefix` gives in place of x. Arguments as for `features`."""
+    source = sources.source_of(dataset, key="unkeyed")
+    _check_inputs(prefix, source)
+    columns = _columns(prefix, source, store)
+    layout = Layout("", columns, rows_of(Layout("", columns, 1).row_bytes, source.step, source.count))
+    for engine, more in _with_more(candidates(store.engine)):
+        with tempfile.TemporaryDirectory(prefix="keras-transfer-") as folder:
+            shards = Shards(folder, layout)
+            try:
+                counts = Filler(shards, source, lambda: engine(prefix, store.dtype), verbose=verbose).fill()
+                return reading.arrays(shards, counts[0], source, prefix.outputs)
+            except Unsuitable:
+                if not more:
+                    raise
 
 
 def _check_inputs(prefix, source):

@@ -1,13 +1,13 @@
 """Computes what a feature store lacks: reading, computing and writing at the same time."""
 import concurrent.futures
 import functools
-import shutil
 import threading
 import time
 
 import keras
 import numpy as np
 
+from .shards import room
 from .sources import ALL
 
 WAIT = 60.0  # seconds without a new shard of another worker, after which its shards are computed here
@@ -98,7 +98,7 @@ class Filler:
         return self.source.count
 
     def _check_space(self, rows):
-        need, free = (rows or 0) * self.shards.layout.row_bytes, shutil.disk_usage(self.shards.path).free
+        need, free = (rows or 0) * self.shards.layout.row_bytes, room(self.shards.path)
         if need > free:
             raise OSError(f"The features take {size(need)}, and {str(self.shards.path)!r} has {size(free)} left. Give a "
                           "`directory` with more space, or keep them in bfloat16, with store=kt.Store(dtype=\"bfloat16\").")

@@ -4,6 +4,7 @@ import json
 import mmap
 import pathlib
 import shutil
+import tempfile
 import zipfile
 import zlib
 
@@ -46,6 +47,12 @@ def rows_of(row_bytes, step, count):
     """Returns how many rows a shard has: a multiple of `step`, the same for the same data."""
     most = min(BYTES // max(1, row_bytes), max(ROWS, -(-(count or 0) // SHARDS)))
     return max(1, most // step) * step
+
+
+def room(directory):
+    """Returns the free bytes where `directory` is or would be; None: where temporary folders are."""
+    path = pathlib.Path(directory or tempfile.gettempdir()).absolute()
+    return shutil.disk_usage(next(parent for parent in (path, *path.parents) if parent.exists())).free
 
 
 class Shards:

@@ -140,6 +140,7 @@ class Elements(_Source):
                 keys.of_elements(self._digest.setdefault(shard, hashlib.sha256()), element)
             x, *rest = element if isinstance(element, tuple) else (element,)
             low, length = 0, len(keras.tree.flatten(x)[0])
+            _check_finite(x, place)
             while low < length:  # a later batch may be larger than the first, and reach into the next shard
                 room = rows - place % rows
                 cut = keras.tree.map_structure(lambda a: a[low:low + room], (x, rest))
@@ -176,6 +177,14 @@ class Elements(_Source):
             raise ValueError("`dataset` gives other elements in the next pass: it's shuffled or augmented, so that what is "
                              "computed once would not be what training sees. Leave that out and give shuffle=True, or "
                              "say what the data are with store=kt.Store(key=...) to keep one pass as it comes.")
+
+
+def _check_finite(x, place):
+    """Refuses NaN, which some kernels of inference turn into ordinary numbers."""
+    for array in map(np.asarray, keras.tree.flatten(x)):
+        if array.dtype.kind == "f" and not np.isfinite(array.sum(dtype="float64")):
+            raise ValueError(f"The data hold NaN or infinite numbers in x, in rows {place} to {place + len(array) - 1}. Mend "
+                             "or leave out these rows.")
 
 
 class _All:

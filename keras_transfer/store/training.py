@@ -1,0 +1,59 @@
+"""Training on features instead of on what they are computed from."""
+import keras
+
+from .. import data
+from .caching import arrays_of, kept
+from .filling import size
+from .shards import room
+from .splitting import split, width
+
+IN_MEMORY = 1 << 30  # bytes of features of arrays, which stay arrays
+
+
+def on_features(model, train, validation, store, only_exact, directory=None, verbose=0):
+    """Splits `model` where training begins, and puts features in the place of x in both data sets.
+
+    Args:
+        model: a Functional `keras.Model` with its flags set.
+        train: what `kt.fine_tune` takes.
+        validation: the same, or None.
+        store: a `kt.Store`.
+        only_exact: whether to do it only where training the tail on the features is training the model: for sets of
+            `kt.data` without random augmentation, and for arrays; and where there is space for the features.
+        directory: where they are kept; None: a temporary folder.
+        verbose: as in `kt.cache_features`.
+
+    Returns:
+        `(tail, train, validation)`, or None where it can't be done.
+    """
+    prefix, tail = split(model)
+    if prefix is None:
+        return None
+    sets = [part for part in (train, validation) if part is not None]
+    if only_exact and not all(map(_is_exact, sets)):
+        return None
+    weight = 4 * sum(_rows(part) * sum(map(width, prefix.outputs)) for part in sets)
+    if only_exact and weight > (IN_MEMORY if isinstance(train, tuple) else room(directory)):
+        if verbose:
+            print(f"The features would take {size(weight)}, more than there is room for: all is computed in every epoch. "
+                  "Another `directory` may have it.")
+        return None
+    return tail, *(part and _replaced(prefix, part, directory, store, verbose) for part in (train, validation))
+
+
+def _is_exact(part):
+    known = data.info(part)
+    return isinstance(part, tuple) or known is not None and known.reader is not None
+
+
+def _rows(part):
+    if isinstance(part, tuple):
+        return len(keras.tree.flatten(part)[0])
+    known = data.info(part)
+    return 0 if known is None else len(known.files)
+
+
+def _replaced(prefix, part, directory, store, verbose):
+    if isinstance(part, tuple):  # `fit` shuffles arrays in its own way
+        return arrays_of(prefix, part, store, verbose)
+    return kept(prefix, part, directory, False, store, verbose)
