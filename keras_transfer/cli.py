@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   keras-transfer predict runs/mine tom.jpg rex.jpg --csv answers.csv
   keras-transfer export runs/mine --to served/mine
   keras-transfer serve runs/mine
+  keras-transfer features photos/ --to features.npz               for scikit-learn
   keras-transfer backbones "mobile*"
 """
 
@@ -104,6 +105,8 @@ def parser():
     train.usage = "%(prog)s DATA --output RUN [--images FOLDER] [--targets COLUMN:KIND ...] [options]"  # DATA comes first
     _train(train)
     _evaluate(add("evaluate", "measure a run on further photos", "  keras-transfer evaluate runs/mine other_photos/\n"))
+    _features(add("features", "write what a backbone makes of photos, for scikit-learn and the like",
+                  "  keras-transfer features photos/ --to features.npz\n"))
     inspect = add("inspect", "say what a SavedModel holds and does, without running it", "  keras-transfer inspect model/\n")
     inspect.add_argument("source", metavar="SOURCE", help="a folder, a .tar.gz archive, a URL or a Kaggle handle")
     _report(add("report", "write a report of a run on further photos, one HTML page",
@@ -136,15 +139,7 @@ def _train(parser):
 def _data_arguments(add):
     add("data", metavar="DATA", help="a folder with a folder of photos for each class, or a CSV file")
     add("--output", required=True, metavar="RUN", help="the run folder to write; must not exist")
-    add("--images", metavar="FOLDER", help="where the photos of a CSV file lie (default: beside it)")
-    add("--column", default="file", help="the column with the photos' names (default: %(default)s)")
-    add(
-        "--targets",
-        nargs="+",
-        default=[],
-        metavar="COLUMN:KIND",
-        help="what to learn from a CSV file; KIND is class, number or labels",
-    )
+    _table_arguments(add, "what to learn from a CSV file; KIND is class, number or labels")
     add("--split", metavar="COLUMN", help="the column that says train, valid or test")
     add(
         "--validation",
@@ -153,24 +148,25 @@ def _data_arguments(add):
         help="share held out for validation (default: 0.2, or with --split what the column says)",
     )
     add("--test", type=float, default=0.0, metavar="SHARE", help="share held out for the test (default: none)")
-    add(
-        "--on-error",
-        default="raise",
-        choices=["raise", "skip"],
-        help="photos that can't be read (default: %(default)s)",
-    )
 
 
-def _training_arguments(add):
+def _table_arguments(add, targets):
+    add("--images", metavar="FOLDER", help="where the photos of a CSV file lie (default: beside it)")
+    add("--column", default="file", help="the column with the photos' names (default: %(default)s)")
+    add("--targets", nargs="+", default=[], metavar="COLUMN:KIND", help=targets)
+    add("--on-error", default="raise", choices=["raise", "skip"], help="photos that can't be read (default: %(default)s)")
+
+
+def _backbone_arguments(add):
     add("--backbone", default="EfficientNetLite0", help="a name, see `keras-transfer backbones` (default: %(default)s)")
     add("--weights", default="pretrained", help='"pretrained", "none" or a file (default: %(default)s)')
     add("--image-size", type=int, default=224, metavar="PIXELS", help="height and width (default: %(default)s)")
-    add(
-        "--fit",
-        default="stretch",
-        choices=["stretch", "crop", "pad"],
-        help="how photos are brought to it (default: %(default)s)",
-    )
+    add("--fit", default="stretch", choices=["stretch", "crop", "pad"],
+        help="how photos are brought to it (default: %(default)s)")
+
+
+def _training_arguments(add):
+    _backbone_arguments(add)
     add("--head-epochs", type=int, default=20, help="epochs with the backbone frozen (default: %(default)s)")
     add("--epochs", type=int, default=5, help="epochs with its last part trained (default: %(default)s)")
     add(
@@ -192,6 +188,17 @@ def _training_arguments(add):
     add("--batch-size", type=int, default=32, help="(default: %(default)s)")
     add("--seed", type=int, default=0, help="of split, heads and order (default: %(default)s)")
     add("--deterministic", action="store_true", help="give the same bits again; a little slower")
+
+
+def _features(parser):
+    add = parser.add_argument
+    add("data", metavar="DATA", help="a folder with a folder of photos for each class, or a CSV file")
+    add("--to", required=True, metavar="FILE", help="the .npz or .parquet file to write; one that is there is replaced")
+    _table_arguments(add, "what to write beside the features; KIND is class, number or labels")
+    _backbone_arguments(add)
+    add("--engine", default="auto", choices=["auto", "tensorflow", "openvino"], help="what computes (default: %(default)s)")
+    add("--dtype", default="float32", choices=["float32", "bfloat16"], help="of the computation (default: %(default)s)")
+    parser.set_defaults(split=None, validation=0.0, test=0.0, seed=0, batch_size=32, flip=False)
 
 
 def _evaluate(parser):

@@ -10,7 +10,7 @@ import keras
 
 import keras_transfer as kt
 
-from . import _check, evaluating, recipe, running
+from . import _check, evaluating, extracting, recipe, running
 from ._files import atomic
 from .assembling import heads_of
 from .blocks import backbone_of
@@ -137,6 +137,17 @@ def predict(options):
         _write(options.csv, table.to_csv())
     if options.json:
         _write(options.json, _as_json(table))
+
+
+def features(options):
+    """Writes the features of photos."""
+    targets = _targets(options)
+    backbone = _backbone(options)
+    dataset, *_ = _read(options, targets, "train")
+    store = kt.Store(dtype=options.dtype, engine=options.engine)
+    written = extracting.extract(backbone, dataset, options.to, store=store, verbose=1)
+    rows, units = written["features"].shape
+    print(f"{rows:,} photos, {units:,} features each, with {', '.join(n for n in written if n != 'features')}: {options.to}")
 
 
 def inspect(options):

@@ -16,7 +16,7 @@ LAYERS = [
     ["assembling", "freezing"],
     ["fitting", "summarizing", "rate_finding", "checkpointing", "running", "inspecting"],
     ["recipe", "loading", "unfinished"],
-    ["evaluating", "exporting"],
+    ["evaluating", "exporting", "extracting"],
     ["reporting", "serving"],
     ["commands", "cli"],
 ]
@@ -40,6 +40,7 @@ OPTIONAL = {
     "selenium",
     "tensorflow_hub",
     "tf_keras",
+    "pyarrow",
 }
 MODULES = [p for p in sorted(ROOT.rglob("*.py")) if p != ROOT / "__init__.py"]
 
