@@ -150,6 +150,7 @@ def test_several_tasks_from_one_table_as_in_the_design(small):
     [
         ("photos.py", ["pets", "tom.jpg"], "tom.jpg"),
         ("by_hand.py", ["pets"], "learning rate: "),
+        ("features.py", ["pets", "features"], "scikit-learn on 1280 features: "),
         ("several_tasks.py", ["labels.csv", "photos", "breed", "species"], "species held-out accuracy"),
     ],
 )

@@ -9,6 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_transfer as kt
 from keras_transfer.recipe import last_quarter
@@ -61,20 +62,66 @@ def test_it_learns_something_real(model, photo_folder):
     assert model.evaluate(valid, verbose=0, return_dict=True)["accuracy"] >= max(0.7, before + 0.2)
 
 
-def test_features_in_memory_give_the_same_losses_as_the_whole_model(small_backbone, photo_folder):
-    """A callback of the caller's keeps the whole model in `fit`; without one the frozen part is computed once."""
+@pytest.mark.parametrize("engine, tolerance", [("tensorflow", 1e-5), ("openvino", 1e-3)])
+def test_features_give_the_same_losses_as_the_whole_model(engine, tolerance, small_backbone, photo_folder, capsys):
     histories = []
-    for callbacks in ((), [keras.callbacks.Callback()]):
+    for cache in (kt.Store(engine=engine), False):
         keras.utils.set_random_seed(2)
         model = kt.attach(small_backbone(), kt.heads.Classifier(3, dropout=0.3))
         train, valid = sets(photo_folder)
         histories.append(
             kt.fine_tune(
-                model, train, valid, head_epochs=2, epochs=3, last="block_2", seed=4, verbose=0, callbacks=callbacks
+                model, train, valid, head_epochs=2, epochs=3, last="block_2", seed=4, verbose=0, cache=cache
             ).history
         )
     for name in ("loss", "val_loss", "accuracy"):
-        assert histories[0][name] == pytest.approx(histories[1][name], rel=1e-5)
+        assert histories[0][name] == pytest.approx(histories[1][name], rel=tolerance)
+    assert max(np.diff(histories[0]["loss"])) != 0
+
+
+def test_arrays_are_cached_too_and_shuffled_as_without(small_backbone, capsys):
+    losses = []
+    for cache in ("auto", False):
+        keras.utils.set_random_seed(2)
+        model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+        history = kt.fine_tune(
+            model, colour_task(40), colour_task(16, seed=1), head_epochs=3, epochs=0, seed=4, cache=cache, verbose=2
+        )
+        losses.append(history.history["loss"] + history.history["val_loss"])
+        assert ("computed once" in capsys.readouterr().out) == (cache == "auto")
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_what_is_cached_and_when(model, photo_folder, tmp_path, capsys):
+    """"auto" leaves callbacks, augmentation and foreign data alone; a Store or True takes them all the same."""
+
+    def said(train, **options):
+        kt.fine_tune(model, train, head_epochs=1, epochs=0, verbose=2, **options)
+        return "computed once" in capsys.readouterr().out
+
+    train, _ = sets(photo_folder)
+    augmented, _ = sets(photo_folder, augment=keras.layers.RandomFlip())
+    foreign = train.map(lambda x, y: (x, y))
+    fixed = tf.data.Dataset.from_tensor_slices(colour_task(20)).batch(8)
+    assert said(train) and not said(train, callbacks=[keras.callbacks.Callback()])
+    assert said(train, callbacks=[keras.callbacks.Callback()], cache=True) and not said(train, cache=False)
+    assert not said(augmented) and said(augmented, cache=kt.Store(views=2))
+    assert not said(fixed) and said(fixed, cache=True)
+    with pytest.raises(ValueError, match="gives other elements in the next pass"):
+        said(foreign, cache=True)
+    with pytest.raises(ValueError, match='`cache` must be "auto", True, False or a kt.Store. Received: 3'):
+        said(train, cache=3)
+    assert said(train, directory=tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.npz"]  # the features went when the run had ended
+
+
+def test_without_room_nothing_is_cached(model, photo_folder, monkeypatch, capsys):
+    from keras_transfer.store import training
+
+    monkeypatch.setattr(training, "room", lambda directory: 42 * 12 * 4 // 2)
+    kt.fine_tune(model, sets(photo_folder)[0], head_epochs=1, epochs=0, verbose=2)
+    said = capsys.readouterr().out
+    assert "The features would take" in said and "computed once" not in said
 
 
 def test_best_weights_of_all_epochs_are_in_and_evaluate_works(model, photo_folder):

