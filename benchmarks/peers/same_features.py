@@ -1,7 +1,7 @@
 """Has timm's network the features of keras_transfer's? Run it twice, first in the environment of keras_transfer.
 
 python benchmarks/peers/same_features.py FOLDER FEATURES.npz             writes the pixels and features of 16 photos
-python benchmarks/peers/same_features.py FOLDER FEATURES.npz WEIGHTS     compares timm's (environment of the PyTorch peers)
+python benchmarks/peers/same_features.py FOLDER FEATURES.npz WEIGHTS     compares timm's (the PyTorch peers)
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""timm's network with the very weights of keras_transfer's EfficientNetLite0, and the photos as torchvision reads them."""
+"""timm's network with the very weights of keras_transfer's EfficientNetLite0, and photos as torchvision reads them."""
 
 import timm
 import torch
