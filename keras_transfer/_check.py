@@ -1,5 +1,6 @@
 """Argument checks whose errors say what came, what was wanted and what to do."""
 import difflib
+import importlib
 import numbers
 import os
 import re
@@ -59,14 +60,20 @@ def utf8(name):
 
 
 def extra(module, name):
-    """Imports an optional package, or says which extra of ours brings it."""
-    import importlib
+    """Imports an optional package, or says which extra of ours brings it.
 
+    OpenVINO starts processes that report its use over the network when it's imported, unless it is told that it runs in
+    continuous integration. Nobody who trains a model was asked for that, so it's told that it does.
+    """
+    before = os.environ.get("CI")
+    os.environ["CI"] = "true"
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(f"{module} is needed here and can't be imported ({error}). "
                           f'Install it with: pip install "keras-transfer[{name}]"') from error
+    finally:
+        os.environ.pop("CI") if before is None else os.environ.update(CI=before)
 
 
 def no_hidden_weights(source):

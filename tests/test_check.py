@@ -1,6 +1,9 @@
+import os
+
 import pytest
 
 from keras_transfer import _check
+from support import run_python
 
 
 def test_suggestion_is_near_or_a_list():
@@ -38,3 +41,31 @@ def test_extra_names_the_extra():
     assert _check.extra("json", "table").dumps({}) == "{}"
     with pytest.raises(ImportError, match=r'pip install "keras-transfer\[report\]"'):
         _check.extra("no_such_module", "report")
+
+
+WATCH = """
+import os, sys
+from keras_transfer import _check
+seen = []
+fork = os.fork
+os.fork = lambda: seen.append("fork") or fork()
+sys.addaudithook(lambda event, args: seen.append(event) if event in ("subprocess.Popen", "socket.getaddrinfo") else None)
+{how}
+print(sorted(set(seen)), os.environ.get("CI"))
+"""
+
+
+def test_openvino_is_imported_without_reporting_its_use(monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.delenv("CI", raising=False)
+    said = {how: run_python(WATCH.format(how=how)).stdout.strip()
+            for how in ("_check.extra('openvino', 'openvino')", "import openvino")}
+    assert said["_check.extra('openvino', 'openvino')"] == "[] None"
+    assert "fork" in said["import openvino"]  # the control: this is what it does by itself
+
+
+def test_a_missing_package_names_its_extra_and_leaves_the_environment(monkeypatch):
+    monkeypatch.setenv("CI", "before")
+    with pytest.raises(ImportError, match=r'no_such is needed here .* pip install "keras-transfer\[some\]"'):
+        _check.extra("no_such", "some")
+    assert os.environ["CI"] == "before"
