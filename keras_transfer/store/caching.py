@@ -1,7 +1,9 @@
 """`kt.cache_features`: what is frozen is computed once, kept, and read again in any order."""
 import dataclasses
 import pathlib
+import shutil
 import tempfile
+import weakref
 
 import filelock
 import keras
@@ -14,11 +16,8 @@ from . import keys, reading, sources
 from .engines.choosing import candidates
 from .engines.unsuitable import Unsuitable
 from .filling import Filler
-from .shards import BFLOAT16, Layout, Shards, rows_of
+from .shards import BFLOAT16, Layout, Shards, rows_of, unwritable
 from .splitting import split
-
-_temporary = []  # folders that go with the process
-
 
 @dataclasses.dataclass(frozen=True)
 class Store:
@@ -30,7 +29,7 @@ class Store:
             where it's installed and there is no GPU.
         views: how many passes over an augmented data set are kept; the k-th epoch reads view k mod `views`.
         key: a word for what the data are, for data sets that aren't of `kt.data`: it replaces the pass over them that
-            tells whether they are the same as before. Give another one when they change.
+            tells whether they are the same as before. Give each data set its own, and another one when it changes.
 
     Raises:
         ValueError: an argument is out of range.
@@ -63,7 +62,7 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
         model: what `kt.attach` returned, or any Functional model, with its flags set.
         dataset: a set of `kt.data`; or any finite `tf.data.Dataset` of batches, `keras.utils.PyDataset` or tuple of
             arrays that gives the same elements in every pass.
-        directory: a folder; None: a temporary one that goes with the process.
+        directory: a folder; None: a temporary one that goes with the returned data set.
         shuffle: whether the rows come in a new order in each epoch. A shuffled set of `kt.data` keeps its own order
             in any case.
         store: a `kt.Store`.
@@ -100,11 +99,13 @@ def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=
     source.check_unchanged()
     columns = _columns(prefix, source, store)
     rows = rows_of(Layout("", columns, 1).row_bytes, source.step, source.count)
-    network = None if directory is None else keys.of_network(prefix)
+    network, mark = (None, None) if directory is None else (keys.of_network(prefix), source.mark())
     worker = (0, 1) if directory is None else _worker(prefix.distribute_strategy)
     for engine, more in _with_more(candidates(store.engine)):
-        key = "" if directory is None else keys.of_words(network, store, engine.name, source.mark, source.first, columns)
+        key = "" if directory is None else keys.of_words(network, store.dtype, engine.name, mark, source.views, columns)
         shards = Shards(_folder(directory, key), Layout(key, columns, rows, source.views))
+        if directory is None:
+            weakref.finalize(shards, shutil.rmtree, shards.path, ignore_errors=True)
         try:
             filler = Filler(shards, source, lambda: engine(prefix, store.dtype), worker, verbose)
             counts = _complete(filler, verbose)
@@ -191,20 +192,19 @@ def _columns(prefix, source, store):
 def _folder(directory, key):
     """The folder of this store."""
     if directory is None:
-        _temporary.append(tempfile.TemporaryDirectory(prefix="keras-transfer-"))
-        return pathlib.Path(_temporary[-1].name)
+        return pathlib.Path(tempfile.mkdtemp(prefix="keras-transfer-"))
     path = pathlib.Path(directory, key[:16])
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(directory, error) from error
+        raise unwritable(directory, error) from error
     return path
 
 
 def _complete(filler, verbose):
     """Returns the rows of each view of a store that is complete now."""
-    shards = filler.shards
-    if filler.source.mark is not None and (counts := shards.counts()) is not None:
+    shards, known = filler.shards, filler.source.count
+    if (counts := shards.counts(known)) is not None:
         return counts  # without a lock: a complete store may lie where nothing can be written
     lock = filelock.FileLock(shards.path / f".lock-{filler.worker[0]}")
     try:
@@ -214,16 +214,11 @@ def _complete(filler, verbose):
             print(f"Another run is filling {shards.path}; this one waits for it.")
         lock.acquire()
     except OSError as error:
-        raise _unwritable(shards.path, error) from error
+        raise unwritable(shards.path, error) from error
     try:
-        return (shards.counts() if filler.source.mark is not None else None) or filler.fill()
+        return shards.counts(known) or filler.fill()
     finally:
         lock.release()
-
-
-def _unwritable(path, error):
-    return type(error)(f"The features can't be kept in {str(path)!r} ({error.strerror}). Give a `directory` that can be "
-                       "written.")
 
 
 def _worker(strategy):

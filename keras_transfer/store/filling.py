@@ -7,10 +7,12 @@ import time
 import keras
 import numpy as np
 
-from .shards import room
+from .shards import room, unwritable
 from .sources import ALL
 
 WAIT = 60.0  # seconds without a new shard of another worker, after which its shards are computed here
+_POLL = 0.2  # seconds between two looks at what the others have written
+_OLD = 600.0  # seconds after which an unfinished folder among those of several workers is a dead one's
 _LONG = 20.0  # seconds that deserve a progress bar
 _MEASURED = 2.0  # seconds after which the rate is known well enough to be told
 
@@ -28,11 +30,12 @@ class Filler:
 
     def __init__(self, shards, source, engine, worker=(0, 1), verbose=0):
         self.shards, self.source, self.worker = shards, source, worker
-        self.engine = functools.cache(engine)
+        self.engine, self.whole = functools.cache(engine), {}  # whole: the shards of each view that are known to be whole
         self.say, self.progress = print if verbose else (lambda text: None), verbose in (1, "auto")
 
     def fill(self):
         """Computes the shards that are missing, and returns the rows of each view."""
+        self.shards.clean(0 if self.worker[1] == 1 else _OLD)
         counts = [self._fill(view) for view in range(self.shards.layout.views)]
         if self.worker[1] > 1:
             self._await_others(counts)
@@ -41,40 +44,24 @@ class Filler:
         return counts
 
     def _fill(self, view):
-        """Computes this worker's shards of a view."""
-        count, there = self.source.count, self._there(view)
-        if count is None and not there and self.worker[1] == 1:
-            return self._compute(view, ALL)
-        if count is None:  # its digests were read, or are now, to know how many rows there are
-            count = self._counted()
+        """Computes this worker's shards of a view, and returns the rows of the view."""
         number, of = self.worker
-        missing = [s for s in self.shards.numbers(count) if s not in there]
-        mine = [s for s in missing if (view * len(self.shards.numbers(count)) + s) % of == number]
-        self._compute(view, mine)
+        if self.source.count is None and (of > 1 or self.shards.any()):
+            self.source.read_through()
+        count = self.source.count
+        if count is None:
+            self._compute(view, ALL)
+            return self.source.count
+        numbers = self.shards.numbers(count)
+        self.whole[view] = {s for s in numbers if self.shards.whole(view, s, count)}
+        self._compute(view, [s for s in numbers if s not in self.whole[view] and (view * len(numbers) + s) % of == number])
         return count
-
-    def _there(self, view):
-        """The shards that are there, whole and of these data."""
-        layout = self.shards.layout
-        if not any(self.shards.path.glob(f"{view}-*")):
-            return set()
-        digests = self.source.digests(layout.rows)
-        if digests is None and self.source.count is None:
-            self._counted()
-        numbers = self.shards.numbers(self.source.count)
-        return {s for s in numbers if self.shards.rows(view, s, None if digests is None else digests[s])
-                == self.shards.expected(s, self.source.count)}
-
-    def _counted(self):
-        for _ in self.source.batches(0, (), self.shards.layout.rows):
-            pass
-        return self.source.count
 
     def _compute(self, view, numbers):
         if numbers is not ALL and not numbers:
-            return self.source.count
+            return
         engine = self.engine()
-        writer = _Writer(self.shards, self.source, view)
+        writer = _Writer(self.shards, view)
         pace = _Pace(self, None if numbers is ALL else sum(
             self.shards.expected(s, self.source.count) for s in numbers))
         self._check_space(pace.rows)
@@ -95,7 +82,7 @@ class Filler:
             raise
         writer.close()
         pace.end()
-        return self.source.count
+        self.whole.setdefault(view, set()).update(() if numbers is ALL else numbers)
 
     def _check_space(self, rows):
         need, free = (rows or 0) * self.shards.layout.row_bytes, room(self.shards.path)
@@ -107,8 +94,10 @@ class Filler:
         """Waits for the shards of other workers; those of one that stands still are computed here."""
         lacking, since = None, time.monotonic()
         while True:
-            missing = {view: [s for s in self.shards.numbers(count)
-                              if not self.shards.rows(view, s) == self.shards.expected(s, count)]
+            for view, count in enumerate(counts):
+                self.whole[view].update(s for s in self.shards.numbers(count)
+                                        if s not in self.whole[view] and self.shards.whole(view, s, count))
+            missing = {view: [s for s in self.shards.numbers(count) if s not in self.whole[view]]
                        for view, count in enumerate(counts)}
             left = sum(map(len, missing.values()))
             if not left:
@@ -119,14 +108,14 @@ class Filler:
                 self.say(f"Another worker has written nothing for {WAIT:.0f} s; its {left} shards are computed here.")
                 for view, numbers in missing.items():
                     self._compute(view, numbers)
-            time.sleep(0.2)
+            time.sleep(_POLL)
 
 
 class _Writer:
     """Collects batches to shards, in memory, and writes each when it's full, on a thread of its own."""
 
-    def __init__(self, shards, source, view):
-        self.shards, self.source, self.view = shards, source, view
+    def __init__(self, shards, view):
+        self.shards, self.view = shards, view
         self.pool, self.written = concurrent.futures.ThreadPoolExecutor(1), []
         self.open, self.filled, self.lock = {}, {}, threading.Lock()
 
@@ -149,8 +138,10 @@ class _Writer:
         self.written.append(self.pool.submit(self._save, shard, {name: array[:rows] for name, array in arrays.items()}))
 
     def _save(self, shard, arrays):
-        digest = getattr(self.source, "digest", lambda shard: None)(shard)
-        self.shards.write(self.view, shard, arrays, digest)
+        try:
+            self.shards.write(self.view, shard, arrays)
+        except OSError as error:
+            raise unwritable(self.shards.path, error) from error
 
     def check(self):
         """Raises what went wrong while writing, and holds the reader back while two shards wait to be written."""
@@ -177,20 +168,21 @@ class _Pace:
     def step(self, rows):
         with self.lock:
             now = time.monotonic()
-            self.began = self.began or now
+            if self.began is None:  # the first batch waits for what happens once
+                self.began, self.first = now, rows
             self.done += rows
             if not self.told and now - self.began > _MEASURED:
-                self._tell(now - self.began)
+                self._tell(now - self.began, self.done - self.first)
             if self.bar is not None:
                 self.bar.update(self.done)
 
-    def _tell(self, seconds):
+    def _tell(self, seconds, rows):
         self.told = True
         layout = self.filler.shards.layout
         if self.rows is None:
-            weight = f"{layout.row_bytes:,} bytes a row, {self.done / seconds:.0f} rows a second"
+            weight = f"{layout.row_bytes:,} bytes a row, {rows / seconds:.0f} rows a second"
         else:
-            expected = self.rows * seconds / self.done
+            expected = self.rows * seconds / rows
             weight = f"{size(self.rows * layout.row_bytes)}, about {expected:.0f} s"
             if self.filler.progress and expected > _LONG:
                 self.bar = keras.utils.Progbar(self.rows, unit_name="row")
@@ -199,7 +191,7 @@ class _Pace:
     def end(self):
         if self.done and not self.told:
             self.rows = self.done
-            self._tell(time.monotonic() - self.began)
+            self._tell(time.monotonic() - self.began, self.done)
 
 
 def size(bytes):

@@ -17,16 +17,7 @@ def of_network(prefix):
     Raises:
         ValueError: a layer doesn't tell its config.
     """
-    digest, numbers = hashlib.sha256(), {}
-    for tensor in prefix.inputs:
-        digest.update(_said((tensor.shape, tensor.dtype, _numbered(tensor, numbers))))
-    for operation, args, kwargs, outputs in _compat.calls(prefix):
-        arguments = keras.tree.map_structure(
-            lambda x: _numbered(x, numbers) if isinstance(x, keras.KerasTensor) else x, (list(args), kwargs))
-        digest.update(_said((type(operation).__module__, type(operation).__qualname__, _config(operation), arguments)))
-        for tensor in keras.tree.flatten(outputs):
-            _numbered(tensor, numbers)
-    digest.update(_said([_numbered(tensor, numbers) for tensor in prefix.outputs]))
+    digest = hashlib.sha256(_said(_graph(prefix)))
     for weight in prefix.weights:
         digest.update(_said((weight.shape, weight.dtype)))
         digest.update(_bytes(keras.ops.convert_to_numpy(weight)))
@@ -46,12 +37,25 @@ def of_words(*words):
     return hashlib.sha256(_said(words)).hexdigest()
 
 
-def _numbered(tensor, numbers):
-    """A tensor's place in the order of the graph, which no name tells reliably."""
-    return f"tensor {numbers.setdefault(id(tensor), len(numbers))}"
+def _graph(model):
+    """The calls of a Functional model, with each tensor's place in their order, which no name tells reliably."""
+    numbers = {}
+
+    def numbered(thing):
+        if isinstance(thing, keras.KerasTensor):
+            return f"tensor {numbers.setdefault(id(thing), len(numbers))}"
+        return _essence(thing)
+
+    told = [(tensor.shape, tensor.dtype, numbered(tensor)) for tensor in model.inputs]
+    for operation, args, kwargs, outputs in _compat.calls(model):
+        told.append((type(operation).__module__, type(operation).__qualname__, _config(operation),
+                     keras.tree.map_structure(numbered, (list(args), kwargs, outputs))))
+    return [*told, *map(numbered, model.outputs)]
 
 
 def _config(operation):
+    if _compat.graph(operation) is not None:
+        return _graph(_compat.graph(operation))
     try:
         return _essence(operation.get_config())
     except NotImplementedError as error:
@@ -62,7 +66,11 @@ def _config(operation):
 def _essence(config):
     if isinstance(config, dict):
         return sorted((str(k), _essence(v)) for k, v in config.items() if k not in _NAMES)
-    return [_essence(v) for v in config] if isinstance(config, (list, tuple)) else config
+    if isinstance(config, (list, tuple)):
+        return [_essence(v) for v in config]
+    if isinstance(config, np.ndarray) or keras.ops.is_tensor(config):  # whose `repr` leaves numbers out
+        return of_elements(hashlib.sha256(), config).hexdigest()
+    return config
 
 
 def _said(thing):

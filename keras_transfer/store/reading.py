@@ -1,5 +1,6 @@
 """Features out of a store: as a `tf.data.Dataset`, in the order that training asks for, or as arrays."""
 import math
+import weakref
 
 import keras
 import numpy as np
@@ -24,7 +25,8 @@ def dataset(shards, counts, source, outputs, shuffle):
         The dataset, and the int64 `tf.Variable` that each iteration reads as it starts and adds one to; None in its place
         if all epochs are the same.
     """
-    views = [_columns(shards, view, count) for view, count in enumerate(counts)]
+    views = _Views(_columns(shards, view, count) for view, count in enumerate(counts))
+    mapped = weakref.ref(views)  # TensorFlow keeps `rows_of` as long as the process lives
     order = _order(counts, source, shards, shuffle)
     epoch = None if order is None else epoch_variable()
 
@@ -38,7 +40,7 @@ def dataset(shards, counts, source, outputs, shuffle):
     specs += [tf.TensorSpec((None, *shape), dtype) for name, (shape, dtype) in shards.layout.columns.items() if name[0] == "y"]
 
     def rows_of(view, numbers):
-        return [column[numbers].astype(spec.dtype.as_numpy_dtype, copy=False) for column, spec in zip(views[view], specs)]
+        return [column[numbers].astype(spec.dtype.as_numpy_dtype, copy=False) for column, spec in zip(mapped()[view], specs)]
 
     def element(view, numbers):
         flat = tf.numpy_function(rows_of, [view, numbers], [spec.dtype for spec in specs])
@@ -47,7 +49,9 @@ def dataset(shards, counts, source, outputs, shuffle):
     result = tf.data.Dataset.range(1).flat_map(batches).map(element)
     if len(set(counts)) == 1:
         result = result.apply(tf.data.experimental.assert_cardinality(math.ceil(counts[0] / source.batch_size)))
-    return result.prefetch(4), epoch
+    result = result.prefetch(4)
+    result._keras_transfer_views = views
+    return result, epoch
 
 
 def arrays(shards, count, source, outputs):
@@ -58,6 +62,10 @@ def arrays(shards, count, source, outputs):
     dtypes = [keras.backend.standardize_dtype(t.dtype) for t in outputs]
     flat = [a.astype("float32" if d == "bfloat16" else d, copy=False) for a, d in zip(flat, dtypes)] + flat[len(outputs):]
     return _packed(flat, source, len(outputs))
+
+
+class _Views(list):
+    """The mapped columns of each view."""
 
 
 def _columns(shards, view, count):

@@ -1,23 +1,34 @@
 """The files of a feature store: folders of .npy files, whole or not there, and checked before they are used."""
+import contextlib
 import dataclasses
+import io
 import json
 import mmap
+import os
 import pathlib
 import shutil
 import tempfile
+import time
 import zipfile
 import zlib
 
 import ml_dtypes
 import numpy as np
 
+try:
+    import resource
+except ImportError:  # not on Windows, where mapped files don't count
+    resource = None
+
 from .._files import atomic, folder
 
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FORMAT = 1
 BYTES = 64 << 20  # of a shard, at most
 ROWS = 1024       # of a shard, at most: what a kill can cost
 SHARDS = 256      # of a set of known size, at most about so many: larger sets have larger shards
 _RESIDENT = 256 << 20  # bytes of mapped pages that may stay in memory
+_FILES = 256           # files beside those of a store that a process may want to open
 _PAGES = 1 << 16       # bytes that the system maps around a row that is read
 
 
@@ -55,6 +66,12 @@ def room(directory):
     return shutil.disk_usage(next(parent for parent in (path, *path.parents) if parent.exists())).free
 
 
+def unwritable(path, error):
+    """Returns the error to raise in the place of an `OSError` that came of writing to `path`."""
+    return type(error)(error.errno, f"The features can't be kept in {str(path)!r} ({error.strerror}). What was written stays: "
+                       "make room, or give a `directory` that can be written.")
+
+
 class Shards:
     """The shards of one store, in a folder of their own.
 
@@ -69,32 +86,28 @@ class Shards:
     def __init__(self, path, layout):
         self.path, self.layout = pathlib.Path(path), layout
 
-    def write(self, view, shard, arrays, digest=None):
-        """Writes the columns of a shard, `{name: (rows, ...)}`, whole or not at all; `digest` tells its data."""
+    def write(self, view, shard, arrays):
+        """Writes the columns of a shard, `{name: (rows, ...)}`, whole or not at all."""
         target = self._of(view, shard)
         if target.exists():
             shutil.rmtree(target, ignore_errors=True)
         try:
             with folder(target) as beside:
-                sums = {}
-                for name, array in arrays.items():
-                    with open(beside / f"{name}.npy", "wb") as file:
-                        np.save(file, array, allow_pickle=False)
-                    sums[name] = _checksum(beside / f"{name}.npy")
+                sums = {name: _saved(beside / f"{name}.npy", array) for name, array in arrays.items()}
                 rows = len(next(iter(arrays.values())))
-                text = {"key": self.layout.key, "view": view, "shard": shard, "rows": rows, "data": digest, "sums": sums}
+                text = {"key": self.layout.key, "view": view, "shard": shard, "rows": rows, "sums": sums}
                 (beside / "shard.json").write_text(json.dumps(text))
         except OSError:
             if not self.rows(view, shard):  # another worker may have written the same one meanwhile
                 raise
 
-    def rows(self, view, shard, digest=None):
-        """Returns how many rows a shard has; 0 if it isn't there, is damaged, or is of other data."""
+    def rows(self, view, shard):
+        """Returns how many rows a shard has; 0 if it isn't there, is damaged, or is of another store."""
         path = self._of(view, shard)
         try:
             told = json.loads((path / "shard.json").read_text())
             mine = (told["key"], told["view"], told["shard"]) == (self.layout.key, view, shard)
-            if not mine or digest is not None and told["data"] != digest or set(told["sums"]) != set(self.layout.columns):
+            if not mine or set(told["sums"]) != set(self.layout.columns):
                 return 0
             for name, (shape, dtype) in self.layout.columns.items():
                 if told["sums"][name] != _checksum(path / f"{name}.npy"):
@@ -106,20 +119,32 @@ class Shards:
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             return 0
 
-    def counts(self):
-        """Returns the rows of each view if the store is complete and whole, else None."""
+    def counts(self, known=None):
+        """Returns the rows of each view if the store is complete and whole (with `known` rows a view), else None."""
         try:
             told = json.loads((self.path / "store.json").read_text())
             counts = [int(count) for count in told["counts"]]
-            if told != self._record(counts) or len(counts) != self.layout.views:
+            if told != self._record(counts) or len(counts) != self.layout.views or known and set(counts) != {known}:
                 return None
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return counts if all(self.complete(view, count) for view, count in enumerate(counts)) else None
+        return counts if all(self.whole(view, s, count) for view, count in enumerate(counts)
+                             for s in self.numbers(count)) else None
 
-    def complete(self, view, count):
-        """Whether all shards of a view with `count` rows are there and whole."""
-        return all(self.rows(view, shard) == self.expected(shard, count) for shard in self.numbers(count))
+    def any(self):
+        """Whether there are shards, whole or not."""
+        return any(self.path.glob("*-*"))
+
+    def whole(self, view, shard, count):
+        """Whether a shard of a view with `count` rows is there, and as it was written."""
+        return self.rows(view, shard) == self.expected(shard, count)
+
+    def clean(self, seconds=0):
+        """Removes what runs that were killed have left behind `seconds` ago or earlier."""
+        for beside in self.path.glob(".*.*"):
+            with contextlib.suppress(OSError):
+                if time.time() - beside.stat().st_mtime >= seconds:
+                    shutil.rmtree(beside) if beside.is_dir() else beside.unlink()
 
     def numbers(self, count):
         """The numbers of the shards that hold `count` rows."""
@@ -136,8 +161,9 @@ class Shards:
 
     def _record(self, counts):
         columns = {name: [list(shape), str(dtype)] for name, (shape, dtype) in self.layout.columns.items()}
-        return {"format": FORMAT, "key": self.layout.key, "columns": columns, "rows": self.layout.rows,
-                "counts": list(counts)}
+        record = {"format": FORMAT, "key": self.layout.key, "columns": columns, "rows": self.layout.rows,
+                  "counts": list(counts)}
+        return record | {"sum": zlib.crc32(json.dumps(record).encode())}
 
     def _of(self, view, shard):
         return self.path / f"{view}-{shard:06d}"
@@ -157,6 +183,8 @@ class Mapped:
         self.rows, self.count = shards.layout.rows, count
         shape, dtype = shards.layout.columns[name]
         self.row = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        self.shards = shards  # a temporary folder stays as long as it's read
+        _allow(2 * len(shards.numbers(count)))
         opened = [_mapped(shards._of(view, number) / f"{name}.npy", dtype) for number in shards.numbers(count)]
         self.arrays, self.maps, self.touched = [a for a, _ in opened], [m for _, m in opened], 0
 
@@ -189,12 +217,30 @@ def _mapped(path, dtype):
     return array.reshape(shape), mapped
 
 
+def _allow(files):
+    """Raises the number of files that this process may hold open, of which each mapped one takes one, if it's too low."""
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = len(os.listdir("/dev/fd")) + files + _FILES
+    if resource.RLIM_INFINITY != soft < wanted and (hard == resource.RLIM_INFINITY or soft < hard):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _saved(path, array):
+    """Writes a .npy file, and returns the checksum that it must have. `np.save` says nothing when a disk is full."""
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
+    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else b""
+    with open(path, "wb") as file:
+        file.write(head.getvalue())
+        file.write(data)
+    return zlib.crc32(data, zlib.crc32(head.getvalue()))
+
+
 def _checksum(path):
     total = 0
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             total = zlib.crc32(chunk, total)
     return total
-
-
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

@@ -21,8 +21,8 @@ def source_of(dataset, views=1, key=None):
     Args:
         dataset: a set of `kt.data`; or any finite `tf.data.Dataset` of batches, a `keras.utils.PyDataset`, or a tuple
             of arrays, that gives the same elements in every pass (or has a `key`).
-        views: how many passes are stored.
-        key: the caller's word for what the data are, which replaces a fingerprint of them.
+        views: how many passes are stored; one, if all are the same.
+        key: the caller's word for what the data are, for data without a fingerprint of their own.
 
     Raises:
         TypeError: `dataset` is nothing of the kind.
@@ -31,9 +31,7 @@ def source_of(dataset, views=1, key=None):
     known = data.info(dataset) if isinstance(dataset, tf.data.Dataset) else None
     if known is None or (known.reader is None and not known.random):
         return Elements(dataset, views, key)
-    if known.random or views > 1 and known.epoch is not None:
-        return Passes(dataset, known, views, key)
-    return Rows(dataset, known, key)
+    return Passes(dataset, known, views) if known.random else Rows(dataset, known)
 
 
 class _Source:
@@ -45,17 +43,19 @@ class _Source:
         batch_size: rows a batch of the data set itself.
         count: rows of one view; None while it isn't known.
         views: the number of views.
-        mark: what tells these data from others; None if only `digests` can.
         info: the `kt.data.Info`, or None.
-        first: of data without a mark, the digest of the first element, so that several can lie in one directory.
     """
 
-    views, info, mark, first = 1, None, None, None
+    views, info, count = 1, None, None
 
     @property
     def rest(self):
         """What comes beside x: labels, and sample weights."""
         return tuple(self.spec[1:]) if isinstance(self.spec, tuple) else ()
+
+    def mark(self):
+        """Returns what tells these data from others."""
+        return self.info.fingerprint
 
     def check_unchanged(self):
         """Refuses data whose files have changed since the data set was made."""
@@ -64,17 +64,12 @@ class _Source:
             raise ValueError(f"{len(changed)} photos have changed or gone since the data set was made, such as "
                              f"{str(changed[0])!r}. Read the data again with kt.data.")
 
-    def digests(self, rows):
-        """Returns a digest for each shard of `rows` rows, or None where `mark` tells the data already."""
-        return None
-
 
 class Rows(_Source):
     """A set of `kt.data` without random augmentation: any row can be read, so that no photo is read in vain."""
 
-    def __init__(self, dataset, known, key):
+    def __init__(self, dataset, known):
         self.info, self.count, self.step, self.spec = known, len(known.files), BATCH, dataset.element_spec
-        self.mark = key or known.fingerprint
         self.batch_size = known.batch_size
 
     def batches(self, view, shards, rows):
@@ -88,13 +83,15 @@ class Rows(_Source):
 
 
 class Passes(_Source):
-    """A shuffled set of `kt.data`, augmented in most cases: a view is a pass, as training would see it."""
+    """A set of `kt.data` with random augmentation: a view is a pass, as training would see it."""
 
-    def __init__(self, dataset, known, views, key):
+    def __init__(self, dataset, known, views):
         self.dataset, self.info, self.views, self.spec = dataset, known, views, dataset.element_spec
         self.count, self.step = len(known.files), known.batch_size
         self.batch_size = self.step
-        self.mark = f"{key or known.fingerprint}, seed {known.seed}, batches of {self.step}"
+
+    def mark(self):
+        return f"{self.info.fingerprint}, seed {self.info.seed}, batches of {self.step}"
 
     def batches(self, view, shards, rows):
         before = self.info.epoch.numpy()
@@ -107,16 +104,18 @@ class Passes(_Source):
                 if place // rows in shards:
                     yield place // rows, place % rows, x, rest, ids
                 place += len(ids)
+                if place // rows > max(shards):
+                    break
         finally:
             self.info.epoch.assign(before)
 
 
 class Elements(_Source):
-    """Any other data: read from the beginning, and told from others by hashing their elements."""
+    """Any other data: read from the beginning, and told from others by a hash of their elements."""
 
     def __init__(self, dataset, views, key):
-        self.dataset, self.views = dataset, views
-        self.mark = key or (uuid.uuid4().hex if views > 1 else None)  # passes that differ can't be told from others
+        self.dataset, self.key, self.hash = dataset, key, None
+        self.views = 1 if isinstance(dataset, tuple) else views
         _check_kind(dataset)
         first = next(self._iterate(), None)
         if first is None:
@@ -127,38 +126,40 @@ class Elements(_Source):
             raise ValueError("`dataset` must give batches: tensors with the same number of rows. Batch it first, with "
                              f"`dataset.batch(32)`. Received: {keras.tree.map_structure(np.shape, first)}")
         self.step = self.batch_size = lengths.pop()
-        self.count = None
-        self._digest = None
-        if self.mark is None:
-            self._check_repeatable(first)
+        self.count = len(keras.tree.flatten(dataset)[0]) if isinstance(dataset, tuple) else None
+        self.repeats = key is None and self.views == 1
+        if self.repeats and not isinstance(dataset, tuple) and _hash([first]) != _hash([next(self._iterate())]):
+            raise self._unrepeatable()
+
+    def mark(self):
+        if self.key is not None:
+            return f"key {self.key!r}"
+        if not self.repeats:
+            return uuid.uuid4().hex  # of passes that differ, no hash tells whether they are the same as before
+        self.read_through()
+        return self.hash
+
+    def read_through(self):
+        collections.deque(self.batches(0, (), 1 << 62), maxlen=0)
 
     def batches(self, view, shards, rows):
-        self._digest, place = {}, 0
+        digest, place = hashlib.sha256(), 0
         for element in self._iterate():
-            shard = place // rows
-            if self.mark is None:
-                keys.of_elements(self._digest.setdefault(shard, hashlib.sha256()), element)
             x, *rest = element if isinstance(element, tuple) else (element,)
             low, length = 0, len(keras.tree.flatten(x)[0])
             _check_finite(x, place)
+            if self.repeats:
+                keys.of_elements(digest, element)
             while low < length:  # a later batch may be larger than the first, and reach into the next shard
-                room = rows - place % rows
-                cut = keras.tree.map_structure(lambda a: a[low:low + room], (x, rest))
-                count = min(room, length - low)
-                if place // rows in shards:
-                    yield place // rows, place % rows, *cut, np.arange(place, place + count)
-                low, place = low + room, place + count
-        self.count = place
-
-    def digests(self, rows):
-        if self.mark is not None:
-            return None
-        collections.deque(self.batches(0, (), rows), maxlen=0)
-        return {shard: self.digest(shard) for shard in self._digest}
-
-    def digest(self, shard):
-        """Returns the digest of a shard's elements, of those that `batches` has read."""
-        return self._digest[shard].hexdigest() if self.mark is None else None
+                shard, offset = divmod(place, rows)
+                count = min(rows - offset, length - low)
+                if shard in shards:
+                    yield shard, offset, *keras.tree.map_structure(lambda a: np.asarray(a)[low:low + count], (x, rest)), \
+                        np.arange(place, place + count)
+                low, place = low + count, place + count
+        if self.count not in (None, place) or self.hash not in (None, digest.hexdigest()):
+            raise self._unrepeatable()
+        self.count, self.hash = place, digest.hexdigest() if self.repeats else None
 
     def _iterate(self):
         if isinstance(self.dataset, tuple):
@@ -170,13 +171,17 @@ class Elements(_Source):
         else:
             yield from self.dataset.as_numpy_iterator()
 
-    def _check_repeatable(self, first):
-        again = next(self._iterate())
-        self.first, other = (keys.of_elements(hashlib.sha256(), e).hexdigest() for e in (first, again))
-        if self.first != other:
-            raise ValueError("`dataset` gives other elements in the next pass: it's shuffled or augmented, so that what is "
-                             "computed once would not be what training sees. Leave that out and give shuffle=True, or "
-                             "say what the data are with store=kt.Store(key=...) to keep one pass as it comes.")
+    def _unrepeatable(self):
+        return ValueError("`dataset` gives other elements in the next pass: it's shuffled or augmented, so that what is "
+                          "computed once would not be what training sees. Leave that out and give shuffle=True, or "
+                          "say what the data are with store=kt.Store(key=...) to keep one pass as it comes.")
+
+
+def _hash(elements):
+    digest = hashlib.sha256()
+    for element in elements:
+        keys.of_elements(digest, element)
+    return digest.hexdigest()
 
 
 def _check_finite(x, place):
@@ -196,11 +201,15 @@ ALL = _All()
 
 
 def _check_kind(dataset):
+    """Refuses what can't be read to its end."""
     if not isinstance(dataset, (tf.data.Dataset, keras.utils.PyDataset, tuple)):
         raise TypeError("`dataset` must be a tf.data.Dataset, a keras.utils.PyDataset or a tuple of arrays. "
                         f"Received: {type(dataset).__name__}")
     endless = dataset.cardinality() == tf.data.INFINITE_CARDINALITY if isinstance(dataset, tf.data.Dataset) else (
         isinstance(dataset, keras.utils.PyDataset) and dataset.num_batches in (None, math.inf))
+    if isinstance(dataset, tuple) and len({len(array) for array in keras.tree.flatten(dataset)}) > 1:
+        raise ValueError("The arrays of `dataset` have different numbers of rows: "
+                         f"{[len(array) for array in keras.tree.flatten(dataset)]}.")
     if endless:
         raise ValueError("`dataset` has no end. Give a finite one, such as `dataset.take(100)`.")
 

@@ -1,4 +1,6 @@
 """Training on features instead of on what they are computed from."""
+import dataclasses
+
 import keras
 
 from .. import data
@@ -38,7 +40,10 @@ def on_features(model, train, validation, store, only_exact, directory=None, ver
             print(f"The features would take {size(weight)}, more than there is room for: all is computed in every epoch. "
                   "Another `directory` may have it.")
         return None
-    return tail, *(part and _replaced(prefix, part, directory, store, verbose) for part in (train, validation))
+    # validation is one pass, and no other data set may have its key
+    plain = dataclasses.replace(store, views=1, key=store.key and f"{store.key}, validation")
+    return (tail, _replaced(prefix, train, directory, store, verbose),
+            None if validation is None else _replaced(prefix, validation, directory, plain, verbose))
 
 
 def _is_exact(part):

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from ... import _check
-from .tracing import constant_function
+from ..shards import BFLOAT16
+from .tracing import constant_function, inputs_of
 from .unsuitable import Unsuitable
 
 TOLERANCE = {"f32": 1e-3, "bf16": 0.2}  # of the largest value, on the first row: a wrong conversion is off by far more
@@ -37,12 +38,16 @@ class OpenVINOEngine:
         capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if dtype == "bfloat16" and capable else "f32"
         try:
-            self.compiled = core.compile_model(_converted(core, prefix), "CPU", {
+            model, inputs, outputs = _converted(core, prefix)
+            self.compiled = core.compile_model(model, "CPU", {
                 "PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self.precision})
         except (RuntimeError, NotImplementedError, tf.errors.OpError) as error:
             reason = str(error).strip().splitlines()[-1][:200]
             raise Unsuitable(f"OpenVINO can't run the frozen part of this model ({reason}). Give engine=\"tensorflow\".") from error
-        self.places = [_place(port.get_any_name()) for port in self.compiled.inputs]
+        half = self.precision == "bf16" or any(layer.compute_dtype != "float32" for layer in prefix.layers)
+        self.tolerance = TOLERANCE["bf16" if half else "f32"]
+        self.inputs = _places(inputs, self.compiled.inputs)   # of the network's, among those of OpenVINO
+        self.outputs = _places(outputs, self.compiled.outputs)
 
     def run(self, batches, put):
         """Calls `put(token, features)` for each (token, x) of `batches`; features: a list of arrays `(batch, ...)`.
@@ -54,17 +59,16 @@ class OpenVINOEngine:
         def done(request, given):
             try:
                 token, _ = given
-                put(token, [np.array(request.get_output_tensor(k).data) for k in range(len(self.compiled.outputs))])
+                put(token, [self._array(request.get_output_tensor(k).data, k) for k in self.outputs])
             except BaseException as error:  # noqa: B036 - it must reach the thread that waits
                 failed.append(error)
 
         queue.set_callback(done)
         try:
             for token, x in batches:
-                arrays = [np.asarray(array) for array in keras.tree.flatten(x)]
+                arrays = inputs_of(self.prefix, x)
                 checked = checked or self._check(arrays)
-                queue.start_async({k: arrays[place] for k, place in enumerate(self.places)}, (token, arrays),
-                                  share_inputs=True)  # kept alive by the token's pair
+                queue.start_async(self._named(arrays), (token, arrays), share_inputs=True)  # kept alive by the pair
                 if failed:
                     break
         finally:
@@ -76,26 +80,42 @@ class OpenVINOEngine:
         row = [array[:1] for array in arrays]
         packed = keras.tree.pack_sequence_as(self.prefix.input, row)
         wanted = [keras.ops.convert_to_numpy(t) for t in keras.tree.flatten(self.prefix(packed, training=False))]
-        found = self.compiled({k: row[place] for k, place in enumerate(self.places)})
-        for number, array in enumerate(wanted):
+        found = self.compiled(self._named(row))
+        for place, array in zip(self.outputs, wanted):
+            array = array.astype("float32")
             largest = np.abs(array).max(initial=0.0)
-            off = np.abs(found[number].astype("float32") - array).max(initial=0.0)
-            if not off <= TOLERANCE[self.precision] * largest:
+            off = np.abs(self._array(found[place], place).astype("float32") - array).max(initial=0.0)
+            if not off <= self.tolerance * largest:
                 raise Unsuitable(f"OpenVINO's features differ from Keras's by {off:.3g}, where the largest is {largest:.3g}. "
                                  "Give engine=\"tensorflow\".")
         return True
 
 
-def _place(name):
-    return int(name.split(":")[0].rpartition("_")[2])
+    def _array(self, data, place):
+        """A copy of an output, of which OpenVINO says float16 where it's bfloat16."""
+        half = self.compiled.outputs[place].get_element_type().get_type_name() == "bf16"
+        return np.array(data.view(BFLOAT16) if half else data)
+
+    def _named(self, arrays):
+        return {place: array for place, array in zip(self.inputs, arrays) if place is not None}
+
+
+def _places(names, ports):
+    """Where the tensors with these names are among the ports; None for one that OpenVINO has done without."""
+    places = {name.split(":")[0]: place for place, port in enumerate(ports) for name in port.get_names()}
+    return [places.get(name) for name in names]
 
 
 def _converted(core, prefix):
-    """The network as an OpenVINO model. `convert_model` would trace it again, and report its use over the network."""
+    """The network as an OpenVINO model, and the names of its inputs and outputs in the order of `prefix`.
+
+    `convert_model` would trace it again, and report its use over the network.
+    """
     function = constant_function(prefix)
+    captures = len(function.captured_inputs)
+    inputs, outputs = ([t.op.name for t in tensors] for tensors in (function.inputs, function.outputs))
     graph = function.graph.as_graph_def()
-    captured = dict(zip((t.op.name for t in function.inputs[len(function.inputs) - len(function.captured_inputs):]),
-                        function.captured_inputs))
+    captured = dict(zip(inputs[len(inputs) - captures:], function.captured_inputs))
     for node in graph.node:
         if node.name in captured:  # a tensor from outside the graph becomes a constant
             node.op = "Const"
@@ -108,4 +128,4 @@ def _converted(core, prefix):
         model = core.read_model(path)
     finally:
         os.unlink(path)
-    return model
+    return model, inputs[:len(inputs) - captures], outputs

@@ -1,11 +1,10 @@
 """Features from TensorFlow: one graph without variables, on every device of the strategy in turn."""
 import collections
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from .tracing import constant_function
+from .tracing import constant_function, inputs_of
 
 
 class TensorFlowEngine:
@@ -25,7 +24,7 @@ class TensorFlowEngine:
         gpus = tf.config.list_logical_devices("GPU")
         strategy = prefix.distribute_strategy
         self.devices = strategy.extended.worker_devices if strategy.num_replicas_in_sync > 1 else [None]
-        function = constant_function(prefix)
+        self.prefix, function = prefix, constant_function(prefix)
         self.function = tf.function(lambda *inputs: function(*inputs), jit_compile=True) if gpus else function
 
     def run(self, batches, put):
@@ -33,7 +32,7 @@ class TensorFlowEngine:
         waiting = collections.deque()
         for number, (token, x) in enumerate(batches):
             with tf.device(self.devices[number % len(self.devices)]):
-                waiting.append((token, self.function(*map(tf.convert_to_tensor, keras.tree.flatten(x)))))
+                waiting.append((token, self.function(*map(tf.convert_to_tensor, inputs_of(self.prefix, x)))))
             if len(waiting) >= len(self.devices):
                 _deliver(*waiting.popleft(), put)
         while waiting:

@@ -1,9 +1,15 @@
 """A frozen network as one graph without variables."""
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ... import _compat
 from .folding import folded
+
+
+def inputs_of(prefix, x):
+    """Returns the arrays of `x`, in any structure, in the dtypes that `prefix` takes."""
+    return [np.asarray(array, dtype=_numpy(t.dtype)) for array, t in zip(keras.tree.flatten(x), prefix.inputs, strict=True)]
 
 
 def constant_function(prefix):
@@ -37,3 +43,7 @@ def constant_function(prefix):
 
     function = tf.function(run, input_signature=specs, autograph=False).get_concrete_function()
     return _compat.without_variables(function) if function.variables else function
+
+
+def _numpy(dtype):
+    return object if dtype == "string" else tf.as_dtype(dtype).as_numpy_dtype

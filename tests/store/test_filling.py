@@ -1,0 +1,202 @@
+"""Filling a store: only what is missing, shared by workers, gone on with after a kill, clear when it can't be done."""
+
+import errno
+import os
+import resource
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from keras_transfer.store import filling
+from keras_transfer.store.filling import Filler, size
+from keras_transfer.store.shards import Layout, Mapped, Shards
+from keras_transfer.store.sources import source_of
+
+COLUMNS = {"x0": ((2,), np.dtype("float32")), "y0": ((), np.dtype("int64")), "id": ((), np.dtype("int64"))}
+ROWS, COUNT = 64, 500
+
+
+class Engine:
+    """Doubles x; notes what it was given, and can go wrong or wait."""
+
+    name = "doubling"
+
+    def __init__(self, wait=0.0, wrong_after=None, threads=False):
+        self.wait, self.wrong_after, self.threads, self.rows = wait, wrong_after, threads, 0
+
+    def run(self, batches, put):
+        for number, (token, x) in enumerate(batches):
+            if self.wrong_after is not None and number >= self.wrong_after:
+                raise RuntimeError("the engine is broken")
+            time.sleep(self.wait)
+            self.rows += len(x)
+            work = threading.Thread(target=put, args=(token, [np.asarray(x) * 2]))
+            work.start()
+            if not self.threads or number % 3 == 2:  # at most three at once, in any order
+                work.join()
+        time.sleep(0.1)
+
+
+def numbers(count=COUNT):
+    return np.arange(count * 2, dtype="float32").reshape(count, 2), np.arange(count)
+
+
+def filler(path, engine=None, key="k", count=COUNT, **options):
+    engine = engine or Engine()
+    source = source_of(numbers(count), key="numbers")
+    return Filler(Shards(path, Layout(key, COLUMNS, ROWS)), source, lambda: engine, **options)
+
+
+def everything(shards, count=COUNT):
+    return Mapped(shards, 0, "x0", count)[np.arange(count)], Mapped(shards, 0, "y0", count)[np.arange(count)]
+
+
+def contents(path):
+    return {p.relative_to(path).as_posix(): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_rows_stand_beside_their_labels_whatever_the_order_they_come_in(tmp_path, threads):
+    f = filler(tmp_path, Engine(0.001, threads=threads))
+    assert f.fill() == [COUNT] == f.shards.counts()
+    x, y = everything(f.shards)
+    assert np.array_equal(x, numbers()[0] * 2) and np.array_equal(y, numbers()[1])
+
+
+def test_only_what_is_missing_is_computed(tmp_path):
+    filler(tmp_path).fill()
+    before = contents(tmp_path)
+    (tmp_path / "0-000002" / "y0.npy").write_bytes(b"torn")
+    (tmp_path / "0-000005" / "shard.json").unlink()
+    (tmp_path / ".0-000005.abcd").mkdir()
+    engine = Engine()
+    filler(tmp_path, engine).fill()
+    assert engine.rows == 2 * ROWS and contents(tmp_path) == before and not list(tmp_path.glob(".0*"))
+    engine = Engine()
+    filler(tmp_path, engine).fill()
+    assert engine.rows == 0
+
+
+def test_an_engine_that_breaks_leaves_whole_shards_and_no_complete_store(tmp_path):
+    broken = filler(tmp_path, Engine(wrong_after=5))
+    with pytest.raises(RuntimeError, match="the engine is broken"):
+        broken.fill()
+    assert broken.shards.counts() is None and not (tmp_path / "store.json").exists()
+    engine = Engine()
+    filler(tmp_path, engine).fill()
+    assert engine.rows in (COUNT - 2 * ROWS, COUNT - ROWS)
+    assert np.array_equal(everything(broken.shards)[0], numbers()[0] * 2)
+
+
+def test_a_set_of_unknown_length_is_counted_where_shards_may_be_used_again(tmp_path):
+    def unknown(engine, count=COUNT):
+        import tensorflow as tf
+
+        data = tf.data.Dataset.from_tensor_slices(numbers(count)).batch(32).filter(lambda x, y: True)
+        return Filler(Shards(tmp_path, Layout("k", COLUMNS, ROWS)), source_of(data, key="k"), lambda: engine)
+
+    first, again, torn = Engine(), Engine(), Engine()
+    assert unknown(first).fill() == [COUNT] and first.rows == COUNT
+    assert unknown(again).fill() == [COUNT] and again.rows == 0
+    (tmp_path / "0-000007" / "id.npy").unlink()
+    assert unknown(torn).fill() == [COUNT] and torn.rows == COUNT - 7 * ROWS
+
+
+def test_two_workers_write_what_one_writes(tmp_path):
+    engines = [Engine(0.01), Engine(0.02)]
+    fillers = [filler(tmp_path / "two", engines[k], worker=(k, 2)) for k in range(2)]
+    threads = [threading.Thread(target=f.fill) for f in fillers]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    filler(tmp_path / "one").fill()
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert [e.rows for e in engines] == [4 * ROWS, COUNT - 4 * ROWS]
+
+
+def test_the_shards_of_a_worker_that_stands_still_are_taken_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(filling, "WAIT", 0.5)
+    engine = Engine()
+    began = time.monotonic()
+    f = filler(tmp_path, engine, worker=(1, 2), verbose=2)
+    f.fill()
+    assert engine.rows == COUNT and f.shards.counts() == [COUNT] and time.monotonic() - began > 0.5
+    assert "Another worker has written nothing for 0 s; its 4 shards are computed here." in capsys.readouterr().out
+    assert np.array_equal(everything(f.shards)[0], numbers()[0] * 2)
+
+
+def test_the_shards_of_a_living_worker_are_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(filling, "WAIT", 1.0)
+    slow, fast = Engine(0.1), Engine()
+    other = threading.Thread(target=filler(tmp_path, slow, worker=(0, 2)).fill)
+    other.start()
+    filler(tmp_path, fast, worker=(1, 2)).fill()
+    other.join()
+    assert fast.rows == COUNT - 4 * ROWS and slow.rows == 4 * ROWS
+
+
+def test_too_little_space_is_said_before_anything_is_computed(tmp_path, monkeypatch):
+    monkeypatch.setattr(filling, "room", lambda path: 9000)
+    engine = Engine()
+    with pytest.raises(OSError, match="The features take 12 kB, and .* has 9 kB left.*bfloat16"):
+        filler(tmp_path, engine).fill()
+    assert engine.rows == 0
+    monkeypatch.setattr(filling, "room", lambda path: 12000)
+    filler(tmp_path, engine).fill()
+
+
+def test_a_disk_that_is_full_is_a_clear_error_and_the_rest_can_be_computed_later(tmp_path):
+    """A limit on the size of files stands for the disk: the third column of a shard doesn't fit."""
+    import signal
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, before[1]))
+    try:
+        with pytest.raises(OSError, match="can't be kept in .*What was written stays: make room") as caught:
+            filler(tmp_path).fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.errno == errno.EFBIG
+    assert not [p for p in os.listdir(tmp_path) if p.startswith(("0-", ".0-", "store"))]
+    f = filler(tmp_path)
+    assert f.fill() == [COUNT] == f.shards.counts()
+
+
+def test_no_more_than_a_few_shards_wait_in_memory(tmp_path, monkeypatch):
+    """A slow disk holds the engine back."""
+    waiting = []
+    write = Shards.write
+
+    def slow(self, *arguments):
+        time.sleep(0.05)
+        write(self, *arguments)
+
+    class Watched(filling._Writer):
+        def check(self):
+            super().check()
+            waiting.append(len([future for future in self.written if not future.done()]))
+
+    monkeypatch.setattr(Shards, "write", slow)
+    monkeypatch.setattr(filling, "_Writer", Watched)
+    filler(tmp_path, count=1500).fill()
+    assert 1 <= max(waiting) <= 3
+
+
+def test_what_it_weighs_and_takes_is_told_once(tmp_path, monkeypatch, capsys):
+    filler(tmp_path / "a", verbose=2).fill()
+    told = capsys.readouterr().out
+    assert told.count("Features:") == 1 and "12 kB" in told and "doubling" in told and str(tmp_path / "a") in told
+    filler(tmp_path / "b", verbose=0).fill()
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(filling, "_MEASURED", 0.1)
+    monkeypatch.setattr(filling, "_LONG", 0.2)
+    filler(tmp_path / "c", Engine(0.05), verbose=1).fill()
+    told = capsys.readouterr().out
+    assert "about 1 s" in told and "500/500" in told  # 16 batches of 0.05 s
+
+
+def test_sizes_as_people_say_them():
+    assert [size(n) for n in (12, 1234, 5.6e6, 7.89e9, 1e13)] == ["12 bytes", "1.23 kB", "5.6 MB", "7.89 GB", "10 TB"]

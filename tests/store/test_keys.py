@@ -1,0 +1,158 @@
+"""Fingerprints of networks and data: the same for the same, another for anything else."""
+
+import hashlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_transfer as kt
+from keras_transfer.store import keys, split
+from support import run_python
+
+SCRIPT = """
+import keras, saved_models, sys, keras_transfer as kt
+from keras_transfer.store import keys, split
+for _ in range(int(sys.argv[2])):
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])  # other numbers in the names that Keras makes up
+keras.utils.set_random_seed(5)
+inputs = keras.Input((16, 16, 3))
+inner = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization()])
+x = keras.layers.TimeDistributed(keras.layers.Dense(3))(inner(inputs, training=False))
+model = kt.attach(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x * 2.0)), kt.heads.Classifier(2))
+kt.freeze(model)
+print("key", keys.of_network(split(model)[0]))
+hub = kt.attach(kt.backbone(f"hub:{sys.argv[1]}"), kt.heads.Classifier(2))
+print("key", keys.of_network(split(hub)[0]))
+"""
+
+
+def network(width=4, factor=2.0, swap=False, table=None):
+    """Two layers whose outputs are put together; `swap` changes the wiring alone."""
+    inputs = keras.Input((3,))
+    first, second = keras.layers.Dense(width)(inputs), keras.layers.Dense(width, activation="relu")(inputs)
+    x = keras.ops.subtract(second, first) if swap else keras.ops.subtract(first, second)
+    x = x * factor if table is None else keras.ops.add(x, table)
+    return keras.Model(inputs, x)
+
+
+def filled(model, value=0.5):
+    model.set_weights([np.full(w.shape, value, "float32") for w in model.get_weights()])
+    return model
+
+
+def test_the_same_script_has_the_same_keys_in_another_process_whatever_came_before_it(tmp_path):
+    import saved_models
+
+    path, tests = saved_models.plain(tmp_path / "hub"), str(saved_models.__file__).rpartition("/")[0]
+    script = f"import sys\nsys.path.insert(0, {tests!r})\n" + SCRIPT
+    first, second = (run_python(script, path, count).stdout.split("key ")[1:] for count in (0, 3))
+    assert len(first) == 2 and first == second
+
+
+def test_names_flags_and_seeds_play_no_part():
+    first = filled(network())
+    keras.layers.Dense(1)
+    second = filled(network())
+    second.trainable = False
+    assert [layer.name for layer in first.layers] != [layer.name for layer in second.layers]
+    assert keys.of_network(first) == keys.of_network(second)
+
+
+def test_a_nested_model_that_is_called_in_inference_mode_has_no_names_in_its_key():
+    def nested():
+        inputs = keras.Input((3,))
+        return filled(keras.Model(inputs, network()(inputs, training=False)))
+
+    assert keys.of_network(nested()) == keys.of_network(nested())
+
+
+@pytest.mark.parametrize("change", [{"width": 5}, {"factor": 3.0}, {"swap": True}])
+def test_another_graph_has_another_key(change):
+    assert keys.of_network(filled(network())) != keys.of_network(filled(network(**change)))
+
+
+def test_one_weight_that_moves_a_little_changes_the_key():
+    model = filled(network())
+    before = keys.of_network(model)
+    model.weights[-1].assign(model.weights[-1] + 1e-7)
+    assert keys.of_network(model) != before
+
+
+def test_large_constants_of_the_graph_count_to_the_last_number():
+    """The `repr` of a large array leaves its middle out."""
+    table = np.zeros((1, 5000), "float32")
+    other = table.copy()
+    other[0, 2500] = 1.0
+
+    def key(array):
+        return keys.of_network(filled(network(width=5000, table=array)))
+
+    assert str(table) == str(other)
+    assert key(table) == key(table.copy()) != key(other)
+    assert key(tf.constant(table)) != key(tf.constant(other))
+
+
+def test_a_config_with_an_array_counts_to_the_last_number():
+    class Shift(keras.layers.Layer):
+        def __init__(self, table):
+            super().__init__()
+            self.table = table
+
+        def call(self, x):
+            return x + self.table
+
+        def get_config(self):
+            return super().get_config() | {"table": self.table}
+
+    def key(value):
+        table = np.zeros(5000, "float32")
+        table[2500] = value
+        inputs = keras.Input((5000,))
+        return keys.of_network(keras.Model(inputs, Shift(table)(inputs)))
+
+    assert key(0) == key(0) != key(1)
+
+
+def test_a_layer_without_a_config_is_refused():
+    class Bare(keras.layers.Layer):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def call(self, x):
+            return self.function(x)
+
+    inputs = keras.Input((3,))
+    with pytest.raises(ValueError, match=r"The layer 'bare\w*' \(Bare\) has no `get_config`.*leave `directory` out"):
+        keys.of_network(keras.Model(inputs, Bare(lambda x: x)(inputs)))
+
+
+def test_a_frozen_prefix_of_another_depth_has_another_key(small_backbone):
+    model = kt.attach(small_backbone(), kt.heads.Classifier(2))
+    found = set()
+    for last in ("block_2", "block_3", 0):
+        kt.unfreeze(model, last)
+        found.add(keys.of_network(split(model)[0]))
+    assert len(found) == 3
+
+
+def test_elements_differ_by_value_dtype_shape_and_text():
+    elements = [
+        (np.zeros(4, "float32"), np.zeros(4, "int32")),
+        (np.zeros(4, "float32"), np.ones(4, "int32")),
+        (np.zeros(4, "float64"), np.zeros(4, "int32")),
+        (np.zeros((4, 1), "float32"), np.zeros(4, "int32")),
+        (np.array(["a", "b"], object), np.zeros(2, "int32")),
+        (np.array(["a", "c"], object), np.zeros(2, "int32")),
+        (np.zeros(0, "float32"),),
+    ]
+    digests = {keys.of_elements(hashlib.sha256(), element).hexdigest() for element in elements}
+    assert len(digests) == len(elements)
+    again = keys.of_elements(hashlib.sha256(), {"a": np.zeros(4, "float32"), "b": np.zeros(4, "int32")}).hexdigest()
+    assert again in digests
+
+
+def test_words():
+    assert keys.of_words("a", None) == keys.of_words("a", None) != keys.of_words("a", "None")

@@ -1,0 +1,202 @@
+"""Training on features is training the model: the same losses, epoch by epoch."""
+
+import keras
+import numpy as np
+import pytest
+import saved_models
+import tensorflow as tf
+
+import keras_transfer as kt
+from keras_transfer.store import training
+from keras_transfer.store.training import on_features
+from support import colour_task, pixels
+
+NETWORKS = ["MobileNetV2", "ResNet50", "EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "VGG16"]
+RATES = {1.0: 1e-2, 0.8: 3e-6, 0.5: 3e-6}  # of SGD: random networks with open layers diverge with more
+TENSORFLOW, OPENVINO = kt.Store(engine="tensorflow"), kt.Store(engine="openvino")
+
+
+@pytest.fixture
+def model(small_backbone):
+    return kt.attach(small_backbone(), kt.heads.Classifier(3))
+
+
+def frozen(model, share):
+    """Freezes that share of the backbone's layers."""
+    if share == 1.0:
+        kt.freeze(model)
+    else:
+        kt.unfreeze(model, last=1 - share)
+
+
+def losses(learner, train, valid, optimizer, epochs=3):
+    for part in (train, valid):
+        known = kt.data.info(part)
+        if known is not None and known.epoch is not None:
+            known.epoch.assign(0)
+    learner.compile(optimizer=optimizer, **kt.objectives(learner))
+    history = learner.fit(train, validation_data=valid, epochs=epochs, verbose=0, shuffle=False).history
+    return np.array([history["loss"], history["val_loss"]])
+
+
+def both(model, train, valid, optimizer, store=TENSORFLOW, change=lambda features: features):
+    """The losses of the whole model, and of its tail on features, from the same weights and random states."""
+    before = [v.numpy() for v in model.variables]
+
+    def restore():
+        for variable, value in zip(model.variables, before, strict=True):
+            variable.assign(value)
+
+    whole = losses(model, train, valid, optimizer())
+    restore()
+    features, tail = kt.cache_features(model, train, store=store, verbose=0)
+    tested, _ = kt.cache_features(model, valid, store=store, verbose=0)
+    cached = losses(tail, change(features), tested, optimizer())
+    restore()
+    return whole, cached
+
+
+def difference(whole, cached):
+    assert np.isfinite(whole).all() and abs(whole[0, 0] - whole[0, -1]) > 1e-4 * whole[0, 0]  # it did train
+    largest = np.abs(cached / whole - 1).max()
+    print(f"largest difference of the losses: {largest:.1e}")
+    return largest
+
+
+def other_order(features):
+    """The same batches with the rows of x in another order than those of y: a control."""
+    return features.map(lambda x, y: (tf.nest.map_structure(lambda t: tf.reverse(t, [0]), x), y))
+
+
+@pytest.mark.parametrize(
+    "last, optimizer", [(0, keras.optimizers.SGD(0.05)), ("block_2", keras.optimizers.Adam(0.01))], ids=["all", "part"]
+)
+def test_cached_and_uncached_losses_are_equal(model, sets, last, optimizer):
+    kt.unfreeze(model, last) if last else kt.freeze(model)
+    train, valid = sets()
+
+    def fresh():
+        return type(optimizer).from_config(optimizer.get_config())
+
+    assert difference(*both(model, train, valid, fresh)) < 1e-5
+    if last:
+        assert difference(*both(model, train, valid, fresh, change=other_order)) > 1e-3
+        assert difference(*both(model, train, valid, fresh, OPENVINO)) < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weigh", [False, True])
+def test_fine_tune_gives_the_same_history_with_and_without_features(small_backbone, sets, weigh):
+    found = []
+    for cache in (False, TENSORFLOW):
+        keras.utils.set_random_seed(1)
+        model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+        train, valid = sets()
+        train = kt.data.balance(train, {0: 3.0, 1: 0.5}) if weigh else train
+        options = {"head_epochs": 2, "epochs": 3, "last": "block_3", "seed": 4, "cache": cache, "verbose": 0}
+        found.append(kt.fine_tune(model, train, valid, **options).history)
+    assert found[0].keys() == found[1].keys()
+    for name in ("loss", "val_loss", "accuracy", "val_accuracy"):
+        assert found[1][name] == pytest.approx(found[0][name], rel=1e-5)
+    assert len(set(found[0]["loss"])) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_real_networks_have_equal_losses_at_every_share(calibrated, sets, name):
+    model = calibrated(name)
+    train, valid = sets(size=32)
+    features = model.get_layer("backbone")(next(iter(train))[0], training=False).numpy()
+    assert features.std() > 0.01
+    for share, rate in RATES.items():
+        frozen(model, share)
+        print(name, share)
+        assert difference(*both(model, train, valid, lambda: keras.optimizers.SGD(rate))) < 1e-5
+        if share == 1.0:
+            whole, cached = both(model, train, valid, lambda: keras.optimizers.SGD(rate), change=other_order)
+            assert difference(whole, cached) > 1e-4
+            assert difference(*both(model, train, valid, lambda: keras.optimizers.SGD(rate), OPENVINO)) < 1e-3
+    before, found = model.get_weights(), []
+    for cache in (False, TENSORFLOW):
+        train, valid = sets(size=32)
+        model.set_weights(before)
+        model.optimizer = None  # whose moments `fine_tune` would keep
+        model.compile(optimizer=keras.optimizers.SGD(RATES[0.8] * 10), **kt.objectives(model))
+        options = {"head_epochs": 2, "epochs": 2, "last": 0.2, "seed": 1, "cache": cache, "verbose": 0}
+        found.append(kt.fine_tune(model, train, valid, **options).history)
+    for key in ("loss", "val_loss"):
+        assert found[1][key] == pytest.approx(found[0][key], rel=1e-5), key
+
+
+def test_a_hub_backbone_has_equal_losses(tmp_path):
+    x = np.random.default_rng(0).normal(size=(45, 6)).astype("float32")
+    y = (x[:, 0] > 0).astype("int32")
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+    model = kt.attach(kt.backbone(f"hub:{saved_models.reusable(tmp_path / 'hub')}"), kt.heads.Classifier(2))
+    for store in (TENSORFLOW, OPENVINO):
+        whole, cached = both(model, data, data, lambda: keras.optimizers.Adam(0.03), store)
+        assert difference(whole, cached) < (1e-5 if store is TENSORFLOW else 1e-3)
+
+
+# --- what `fine_tune` asks for
+
+
+def test_arrays_stay_arrays(model):
+    kt.freeze(model)
+    x, y = colour_task(20)
+    tail, (features, labels), valid = on_features(model, (x, y), (x[:5], y[:5]), TENSORFLOW, True)
+    assert isinstance(features, np.ndarray) and np.array_equal(labels, y) and len(valid[0]) == 5
+    np.testing.assert_allclose(features, model.get_layer("backbone").predict(x, verbose=0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(tail.predict(features, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
+    assert on_features(model, (x, y), None, TENSORFLOW, True)[2] is None
+
+
+def test_only_exact_leaves_out_what_is_not_known_to_be(model, sets):
+    kt.freeze(model)
+    train, valid = sets()
+    random, _ = sets(augment=keras.layers.RandomFlip())
+    other = tf.data.Dataset.from_tensor_slices(colour_task(8)).batch(4)
+    assert on_features(model, train, valid, TENSORFLOW, True) is not None
+    for pair in ((random, valid), (other, None), (train, other)):
+        assert on_features(model, *pair, TENSORFLOW, True) is None
+        assert on_features(model, *pair, TENSORFLOW, False) is not None
+    kt.unfreeze(model, norms=True)
+    assert on_features(model, train, valid, TENSORFLOW, False) is None
+
+
+def test_only_exact_leaves_out_what_there_is_no_room_for(model, sets, monkeypatch, capsys):
+    kt.freeze(model)
+    train, valid = sets()
+    monkeypatch.setattr(training, "room", lambda directory: 42 * 12 * 4 - 1)
+    assert on_features(model, train, valid, TENSORFLOW, True, verbose=1) is None
+    assert "The features would take 2.02 kB, more than there is room for" in capsys.readouterr().out
+    monkeypatch.setattr(training, "room", lambda directory: 42 * 12 * 4)
+    assert on_features(model, train, valid, TENSORFLOW, True) is not None
+    monkeypatch.setattr(training, "IN_MEMORY", 100)
+    assert on_features(model, colour_task(20), None, TENSORFLOW, True) is None
+
+
+def test_validation_is_one_pass_with_a_key_of_its_own(model, tmp_path):
+    """Two sets of one key would be one store, and the labels of one would stand beside the features of the other."""
+    kt.freeze(model)
+    x, y = colour_task(30)
+    train = tf.data.Dataset.from_tensor_slices((x[:16], y[:16])).batch(8)
+    valid = tf.data.Dataset.from_tensor_slices((x[16:], y[16:])).batch(8)
+    store = kt.Store(engine="tensorflow", key="mine", views=2)
+    _, first, second = on_features(model, train, valid, store, False, tmp_path)
+    for data, part in ((first, slice(0, 16)), (second, slice(16, 30))):
+        got = np.concatenate([b[0] for b in data.as_numpy_iterator()])
+        np.testing.assert_allclose(got, model.get_layer("backbone")(x[part]), rtol=1e-4, atol=1e-5)
+    views = sorted({p.name[0] for p in tmp_path.glob("*/[0-9]-*")})
+    assert len(list(tmp_path.iterdir())) == 2 and views == ["0", "1"]
+
+
+def test_the_folder_of_a_run_that_ends_keeps_no_features(model, sets, tmp_path):
+    train, valid = sets()
+    kt.fine_tune(model, train, valid, head_epochs=1, epochs=1, last="block_3", directory=tmp_path, cache=TENSORFLOW, verbose=0)
+    assert not list(tmp_path.rglob("*.npy")) and list(tmp_path.iterdir())
+
+
+def test_pixels_are_not_all_alike():
+    """The networks above are compared on photos that differ."""
+    assert pixels(4, size=32).std(0).mean() > 10
