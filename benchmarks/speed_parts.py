@@ -184,15 +184,15 @@ def _accuracy(model, dataset):
     return float((logits.argmax(-1) == next(iter(known.targets.values()))).mean())
 
 
-def lite0_features(train, test, small, size=160):
+def lite0_features(train, test, small, size=160, dtype="float32"):
     """`kt.features` and scikit-learn's LogisticRegression. The network is made before the clock starts, as the peers do."""
     from sklearn.linear_model import LogisticRegression
 
-    backbone = kt.backbone("EfficientNetLite0", input_shape=(size, size, 3))
+    backbone, store = kt.backbone("EfficientNetLite0", input_shape=(size, size, 3)), Store(dtype=dtype)
 
     def run(photos):
         scanning._known.clear()
-        x, y = kt.features(backbone, kt.data.photos(photos, size=size, validation=0)[0])
+        x, y = kt.features(backbone, kt.data.photos(photos, size=size, validation=0)[0], store=store)
         return LogisticRegression(max_iter=1000).fit(x, y)
 
     run(small)
@@ -200,7 +200,7 @@ def lite0_features(train, test, small, size=160):
     head = run(train)
     seconds = time.perf_counter() - begun
     return {"seconds": seconds, "accuracy": float(head.score(*kt.features(backbone, kt.data.photos(
-        test, size=size, validation=0)[0])))}
+        test, size=size, validation=0)[0], store=store)))}
 
 
 if __name__ == "__main__":
