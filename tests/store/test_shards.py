@@ -229,6 +229,7 @@ def test_pages_are_given_back(tmp_path, monkeypatch):
     assert given == [module.mmap.MADV_DONTNEED] and mapped.touched == 0
 
 
+@pytest.mark.slow
 def test_more_shards_than_files_may_be_open():
     """A mapped file is an open one, and a process may often open 1,024."""
     code = """

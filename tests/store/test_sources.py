@@ -195,8 +195,10 @@ def test_what_can_not_be_read_is_refused():
         source_of(data.take(0).batch(8))
     with pytest.raises(ValueError, match=r"must give batches.*dataset.batch\(32\)"):
         source_of(data)
-    with pytest.raises(ValueError, match=r"different numbers of rows: \[50, 40\]"):
+    with pytest.raises(ValueError, match=r"same number of rows. Received arrays of shape \[\(50, 2\), \(40,\)\]"):
         source_of((x, y[:40]))
+    with pytest.raises(ValueError, match=r"must hold arrays .*\[\(2, 2\), \(\), \(\)\]"):
+        source_of((x[:2], [0, 1]))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

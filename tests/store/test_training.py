@@ -12,7 +12,8 @@ from keras_transfer.store.training import on_features
 from support import colour_task, pixels
 
 NETWORKS = ["MobileNetV2", "ResNet50", "EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "VGG16"]
-RATES = {1.0: 1e-2, 0.8: 3e-6, 0.5: 3e-6}  # of SGD: random networks with open layers diverge with more
+RATES = {1.0: 1e-3, 0.8: 1e-6, 0.5: 3e-7}  # of SGD: random networks with open layers diverge with more
+STEEPER = {"VGG16": 1000}  # which has no norms, so that its gradients are small
 TENSORFLOW, OPENVINO = kt.Store(engine="tensorflow"), kt.Store(engine="openvino")
 
 
@@ -57,7 +58,7 @@ def both(model, train, valid, optimizer, store=TENSORFLOW, change=lambda feature
 
 
 def difference(whole, cached):
-    assert np.isfinite(whole).all() and abs(whole[0, 0] - whole[0, -1]) > 1e-4 * whole[0, 0]  # it did train
+    assert np.isfinite(whole).all() and abs(whole[0, 0] - whole[0, -1]) > 1e-5 * whole[0, 0]  # it did train
     largest = np.abs(cached / whole - 1).max()
     print(f"largest difference of the losses: {largest:.1e}")
     return largest
@@ -109,19 +110,20 @@ def test_real_networks_have_equal_losses_at_every_share(calibrated, sets, name):
     features = model.get_layer("backbone")(next(iter(train))[0], training=False).numpy()
     assert features.std() > 0.01
     for share, rate in RATES.items():
+        rate = rate * STEEPER.get(name, 1) if share < 1 else rate
         frozen(model, share)
         print(name, share)
         assert difference(*both(model, train, valid, lambda: keras.optimizers.SGD(rate))) < 1e-5
         if share == 1.0:
             whole, cached = both(model, train, valid, lambda: keras.optimizers.SGD(rate), change=other_order)
-            assert difference(whole, cached) > 1e-4
+            assert difference(whole, cached) > 1e-3
             assert difference(*both(model, train, valid, lambda: keras.optimizers.SGD(rate), OPENVINO)) < 1e-3
     before, found = model.get_weights(), []
     for cache in (False, TENSORFLOW):
         train, valid = sets(size=32)
         model.set_weights(before)
         model.optimizer = None  # whose moments `fine_tune` would keep
-        model.compile(optimizer=keras.optimizers.SGD(RATES[0.8] * 10), **kt.objectives(model))
+        model.compile(optimizer=keras.optimizers.SGD(RATES[0.8] * 10 * STEEPER.get(name, 1)), **kt.objectives(model))
         options = {"head_epochs": 2, "epochs": 2, "last": 0.2, "seed": 1, "cache": cache, "verbose": 0}
         found.append(kt.fine_tune(model, train, valid, **options).history)
     for key in ("loss", "val_loss"):

@@ -1,0 +1,124 @@
+"""The OpenVINO engine: the same features, several batches at once, or a clear refusal."""
+
+import keras
+import numpy as np
+import pytest
+import saved_models
+
+import keras_transfer as kt
+from keras_transfer.store.engines import openvino as module
+from keras_transfer.store.engines.openvino import OpenVINOEngine
+from keras_transfer.store.engines.unsuitable import Unsuitable
+from support import pixels
+
+pytest.importorskip("openvino")
+
+
+def results(engine, batches):
+    found = {}
+    engine.run(batches, found.__setitem__)
+    return found
+
+
+def off(prefix, x, engine=None):
+    """The largest difference from what Keras gives, as a share of the largest value, of each output."""
+    found = results(engine or OpenVINOEngine(prefix), [(k, keras.tree.map_structure(lambda a: a[k : k + 3], x))
+                                                       for k in range(0, len(keras.tree.flatten(x)[0]), 3)])
+    shares = []
+    for number, expected in enumerate(keras.tree.flatten(prefix(x, training=False))):
+        expected = keras.ops.convert_to_numpy(keras.ops.cast(expected, "float32"))
+        got = np.concatenate([found[k][number].astype("float32") for k in sorted(found)])
+        assert np.abs(expected - expected[::-1]).max() > 1e-2 * np.abs(expected).max()  # rows differ
+        shares.append(np.abs(got - expected).max() / np.abs(expected).max())
+    return shares
+
+
+def test_features_in_float32_are_close(small_backbone):
+    assert off(small_backbone(), pixels(20))[0] < 1e-4
+
+
+def test_the_precision_is_that_of_the_store_and_bfloat16_costs_little(small_backbone):
+    backbone = small_backbone()
+    engine = OpenVINOEngine(backbone, "bfloat16")
+    share = off(backbone, pixels(20), engine)[0]
+    assert OpenVINOEngine(backbone).precision == "f32"
+    assert 1e-4 < share < 0.03 if engine.precision == "bf16" else share < 1e-4
+
+
+def test_several_inputs_and_outputs_keep_their_order():
+    b, a = keras.Input((3,), name="b"), keras.Input((3,), name="a")
+    first, second = keras.layers.Dense(5)(a), keras.layers.Dense(5)(b)
+    outputs = [keras.layers.Subtract()([first, second]), second, first, keras.layers.ReLU()(second), b]
+    prefix = keras.Model({"b": b, "a": a}, outputs)
+    random = np.random.default_rng(0)
+    x = {name: random.normal(size=(9, 3)).astype("float32") for name in ("a", "b")}
+    assert max(off(prefix, x)) < 1e-5
+
+
+def test_an_input_that_nothing_reads():
+    a, b = keras.Input((3,)), keras.Input((3,))
+    prefix = keras.Model([a, b], keras.layers.Dense(4)(b))
+    random = np.random.default_rng(0)
+    assert max(off(prefix, [random.normal(size=(9, 3)).astype("float32") for _ in range(2)])) < 1e-5
+
+
+@pytest.mark.parametrize("make", [saved_models.reusable, saved_models.plain])
+def test_a_saved_model_inside(make, tmp_path):
+    backbone = kt.backbone(f"hub:{make(tmp_path / 'hub')}")
+    assert off(backbone, np.random.default_rng(0).normal(size=(9, 6)).astype("float32"))[0] < 1e-4
+
+
+def test_tensors_from_outside_the_graph_become_constants():
+    """As in EfficientNet, whose `Normalization` holds its statistics as tensors."""
+    layer = keras.layers.Normalization(mean=[1.0, 2, 3], variance=[4.0, 1, 9])
+    inputs = keras.Input((4, 4, 3))
+    prefix = keras.Model(inputs, keras.layers.Conv2D(2, 3)(layer(inputs)))
+    assert off(prefix, np.random.default_rng(0).normal(size=(9, 4, 4, 3)).astype("float32"))[0] < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50", "EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "VGG16"])
+def test_real_networks(calibrated, name):
+    backbone = calibrated(name).get_layer("backbone")
+    x = pixels(12, seed=3, size=32)
+    exact, half = off(backbone, x)[0], off(backbone, x, OpenVINOEngine(backbone, "bfloat16"))[0]
+    print(f"{name}: float32 {exact:.1e}, bfloat16 {half:.1e} of the largest value")
+    assert exact < 1e-4 and half < 0.2
+
+
+def test_an_error_of_the_writer_comes_through(small_backbone):
+    calls = []
+
+    def put(token, features):
+        calls.append(token)
+        if len(calls) == 3:
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        OpenVINOEngine(small_backbone()).run(((k, pixels(1)) for k in range(10**6)), put)
+    assert len(calls) == 3
+
+
+def test_an_engine_that_is_let_go_at_once_does_not_end_the_process(small_backbone):
+    """With callbacks the last of OpenVINO's threads could free the network that it belongs to, and abort."""
+    backbone = small_backbone()
+    for _ in range(10):
+        assert len(results(OpenVINOEngine(backbone), [(k, pixels(1)) for k in range(3)])) == 3
+
+
+def test_all_is_delivered_before_it_returns(small_backbone):
+    assert sorted(results(OpenVINOEngine(small_backbone()), ((k, pixels(2)) for k in range(50)))) == list(range(50))
+
+
+def test_a_conversion_that_gives_something_else_is_refused(small_backbone, monkeypatch):
+    first, second = small_backbone(), small_backbone()
+    converted = module._converted
+    monkeypatch.setattr(module, "_converted", lambda core, prefix: converted(core, second))
+    with pytest.raises(Unsuitable, match='OpenVINO\'s features differ from Keras\'s by .* Give engine="tensorflow"'):
+        results(OpenVINOEngine(first), [(0, pixels(2))])
+
+
+def test_what_openvino_can_not_convert_is_refused(tmp_path):
+    backbone = kt.backbone(f"hub:{saved_models.words(tmp_path / 'hub', tmp_path)}")
+    with pytest.raises(Unsuitable, match='OpenVINO can\'t run the frozen part of this model .* Give engine="tensorflow"'):
+        OpenVINOEngine(backbone)

@@ -1,0 +1,105 @@
+"""The TensorFlow engine: every batch, in order, on every device in turn."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_transfer.store.engines.tensorflow import TensorFlowEngine
+from support import pixels, run_python
+
+
+def results(engine, batches):
+    found = []
+    engine.run(batches, lambda token, features: found.append((token, features)))
+    return found
+
+
+def test_each_batch_with_its_token_in_order(small_backbone):
+    backbone = small_backbone()
+    batches = [(k, pixels(n, seed=k)) for k, n in enumerate((4, 4, 1))]
+    found = results(TensorFlowEngine(backbone), batches)
+    assert [token for token, _ in found] == [0, 1, 2]
+    for (_, x), (_, (features,)) in zip(batches, found):
+        assert isinstance(features, np.ndarray)
+        np.testing.assert_allclose(features, backbone(x, training=False), rtol=1e-4, atol=1e-5)
+    assert not np.allclose(found[0][1][0], found[1][1][0], atol=1e-2)
+    assert results(TensorFlowEngine(backbone), []) == []
+
+
+def test_numbers_of_another_dtype_are_cast(small_backbone):
+    x = pixels(2).astype("uint8")
+    backbone = small_backbone()
+    ((_, (features,)),) = results(TensorFlowEngine(backbone), [(0, x)])
+    np.testing.assert_allclose(features, backbone(x.astype("float32"), training=False), rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_gpu_nothing_is_compiled_by_xla(small_backbone):
+    assert not tf.config.list_logical_devices("GPU")
+    assert not isinstance(TensorFlowEngine(small_backbone()).function, tf.types.experimental.PolymorphicFunction)
+
+
+def test_an_error_of_the_reader_comes_through(small_backbone):
+    def broken():
+        yield 0, pixels(2)
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        results(TensorFlowEngine(small_backbone()), broken())
+
+
+DEVICES = """
+import json, keras, numpy as np, tensorflow as tf
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0],
+                                           [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras_transfer as kt
+from keras_transfer.store.engines import tensorflow as module
+seen, deliver = [], module._deliver
+
+def noted(token, features, put):
+    seen.append(features[0].device[-5:])
+    deliver(token, features, put)
+
+module._deliver = noted
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+x = np.random.default_rng(0).normal(size=(72, 3)).astype("float32")
+y = (x[:, 0] > 0).astype("int32")
+data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+
+def made():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((3,))
+    model = kt.attach(keras.Model(inputs, keras.layers.Dense(4, "tanh")(inputs)), kt.heads.Classifier(2))
+    kt.freeze(model)
+    return model
+
+def read(model):
+    features, _ = kt.cache_features(model, data, store=kt.Store(engine="tensorflow"), verbose=0)
+    return np.concatenate([b[0] for b in features.as_numpy_iterator()])
+
+with strategy.scope():
+    model = made()
+spread = read(model)
+devices = list(seen)
+del seen[:]
+alone = read(made())
+options = {"head_epochs": 3, "epochs": 0, "seed": 1, "verbose": 0}
+histories = [kt.fine_tune(model, data, **options, cache=cache).history["loss"] for cache in (kt.Store(engine="tensorflow"),)]
+with strategy.scope():
+    model = made()
+histories.append(kt.fine_tune(model, data, **options, cache=False).history["loss"])
+print("told", json.dumps([devices, seen[:9], bool(np.array_equal(spread, alone)), histories]))
+"""
+
+
+@pytest.mark.slow
+def test_batches_are_spread_over_the_devices_of_a_strategy():
+    devices, alone, equal, histories = json.loads(run_python(DEVICES).stdout.split("told")[1])
+    assert devices == ["CPU:0", "CPU:1"] * 4 + ["CPU:0"] and set(alone) == {"CPU:0"} and equal
+    assert histories[0] == pytest.approx(histories[1], rel=1e-5) and len(set(histories[0])) == 3
+
+
+def test_the_name_is_that_of_the_option():
+    assert TensorFlowEngine.name == "tensorflow" and issubclass(keras.Model, keras.layers.Layer)

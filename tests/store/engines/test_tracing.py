@@ -1,0 +1,62 @@
+"""One graph without variables that gives what the network gives in inference mode."""
+
+import keras
+import numpy as np
+import pytest
+import saved_models
+import tensorflow as tf
+
+import keras_transfer as kt
+from keras_transfer.store.engines.tracing import constant_function, inputs_of
+from support import pixels
+
+
+def close(prefix, *inputs, structure=lambda x: x[0]):
+    function = constant_function(prefix)
+    assert not function.variables
+    expected = keras.tree.flatten(prefix(structure(inputs), training=False))
+    got = function(*map(tf.constant, inputs))
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        assert np.abs(b).max() > 1e-3
+    return function
+
+
+def test_a_backbone_with_norms_and_dropout(small_backbone):
+    backbone = small_backbone()
+    function = close(backbone, pixels(5))
+    kinds = [node.op for node in function.graph.as_graph_def().node]
+    assert kinds.count("BiasAdd") == 6 and "Mul" not in [k for k in kinds if k == "Rsqrt"]  # norms are a shift each
+    assert not {"Rsqrt", "ReadVariableOp", "FusedBatchNormV3"} & set(kinds)
+
+
+def test_later_changes_of_the_weights_play_no_part(small_backbone):
+    backbone = small_backbone()
+    function, x = constant_function(backbone), tf.constant(pixels(3))
+    before = function(x)[0].numpy()
+    backbone.layers[2].kernel.assign(backbone.layers[2].kernel * 0)
+    assert np.array_equal(function(x)[0], before) and not np.allclose(backbone(x), before)
+
+
+def test_several_inputs_and_outputs_in_their_order():
+    b, a = keras.Input((3,), name="b"), keras.Input((4,), name="a")
+    first, second = keras.layers.Dense(5)(a), keras.layers.Dense(5)(b)
+    prefix = keras.Model({"b": b, "a": a}, [keras.layers.Subtract()([first, second]), second, b])
+    random = np.random.default_rng(0)
+    close(prefix, *(random.normal(size=(6, n)).astype("float32") for n in (4, 3)),
+          structure=lambda x: {"a": x[0], "b": x[1]})
+
+
+@pytest.mark.parametrize("make", [saved_models.reusable, saved_models.plain, saved_models.signature_only])
+def test_variables_of_a_saved_model_become_constants_too(make, tmp_path):
+    backbone = kt.backbone(f"hub:{make(tmp_path / 'hub')}")
+    close(backbone, np.random.default_rng(0).normal(size=(4, 6)).astype("float32"))
+
+
+def test_inputs_in_the_dtypes_of_the_network():
+    a, b = keras.Input((2,)), keras.Input((2,), dtype="int32")
+    prefix = keras.Model([a, b], a)
+    got = inputs_of(prefix, (np.zeros((1, 2)), np.ones((1, 2), "uint8")))
+    assert [g.dtype.name for g in got] == ["float32", "int32"]
+    text = keras.Input((), dtype="string")
+    assert inputs_of(keras.Model(text, text), np.array([b"a"], object))[0].dtype == object

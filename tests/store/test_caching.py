@@ -1,0 +1,636 @@
+"""`kt.cache_features` and `kt.features`: what they give, what they find again, and what they refuse."""
+
+import errno
+import gc
+import json
+import pathlib
+import random
+import subprocess
+import sys
+import threading
+import time
+
+import filelock
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_transfer as kt
+from keras_transfer.store import caching, shards
+from keras_transfer.store.engines.openvino import OpenVINOEngine
+from keras_transfer.store.engines.tensorflow import TensorFlowEngine
+from keras_transfer.store.engines.unsuitable import Unsuitable
+from support import colour_task, run_python
+
+STORE = kt.Store(engine="tensorflow")
+
+
+def frozen(backbone, classes):
+    model = kt.attach(backbone, kt.heads.Classifier(classes))
+    kt.freeze(model)
+    return model
+
+
+@pytest.fixture
+def model():
+    """A dense backbone, which traces fast: 3 numbers -> 4 features."""
+    inputs = keras.Input((3,))
+    x = keras.layers.Dense(5, activation="tanh", name="block_1_dense")(inputs)
+    return frozen(keras.Model(inputs, keras.layers.Dense(4, name="block_2_dense")(x)), 2)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """A list that grows by the rows of every batch that an engine computes."""
+    seen = []
+    run = TensorFlowEngine.run
+
+    def counted(self, batches, put):
+        run(self, ((seen.append(len(token[-1])) or token, x) for token, x in batches), put)
+
+    monkeypatch.setattr(TensorFlowEngine, "run", counted)
+    return seen
+
+
+def numbers(count=50, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, 3)).astype("float32"), rng.integers(0, 2, count)
+
+
+def batches(data, step=8):
+    return tf.data.Dataset.from_tensor_slices(data).batch(step)
+
+
+def cached(model, data, directory=None, store=STORE, **options):
+    return kt.cache_features(model, data, directory, store=store, verbose=0, **options)[0]
+
+
+def read(features):
+    elements = list(features.as_numpy_iterator())
+    return np.concatenate([e[0] for e in elements]), np.concatenate([e[1] for e in elements])
+
+
+def backbone(model, x):
+    return model.get_layer("backbone")(x, training=False).numpy()
+
+
+# --- what it gives
+
+
+def test_features_stand_in_the_place_of_x(model):
+    x, y = numbers()
+    features, tail = kt.cache_features(model, batches((x, y)), store=STORE, verbose=0)
+    assert features.element_spec[0] == tf.TensorSpec((None, 4)) and len(features) == 7
+    assert [len(b[0]) for b in features.as_numpy_iterator()] == [8] * 6 + [2]
+    got, labels = read(features)
+    np.testing.assert_allclose(got, backbone(model, x), rtol=1e-5, atol=1e-6)
+    assert np.array_equal(labels, y) and labels.dtype == y.dtype
+    np.testing.assert_allclose(tail(got), model(x), rtol=1e-5, atol=1e-6)
+    assert {id(w) for w in tail.weights} < {id(w) for w in model.weights}
+
+
+def test_labels_and_weights_in_any_structure(model):
+    x, y = numbers(20)
+    labels = {"a": y, "b": {"c": x, "d": y[:, None].astype("float32")}}
+    features = cached(model, batches((x, labels, {"a": x[:, 0].astype("float64")})))
+    element = next(iter(features))
+    assert tf.nest.map_structure(lambda t: (t.shape, t.dtype.name), element[1:]) == (
+        {"a": ((8,), "int64"), "b": {"c": ((8, 3), "float32"), "d": ((8, 1), "float32")}},
+        {"a": ((8,), "float64")},
+    )
+    got = np.concatenate([e[1]["b"]["c"] for e in features.as_numpy_iterator()])
+    assert np.array_equal(got, x)
+    bare = cached(model, batches(x))
+    assert bare.element_spec == tf.TensorSpec((None, 4)) and len(list(bare)) == 3
+
+
+@pytest.mark.parametrize("kind", ["float64", "int32"])
+def test_x_in_another_dtype_is_cast_as_fit_would(model, kind):
+    x, y = numbers()
+    x = (10 * x).astype(kind)
+    np.testing.assert_allclose(read(cached(model, (x, y)))[0], backbone(model, x.astype("float32")), rtol=1e-5, atol=1e-6)
+
+
+def test_several_tensors_that_cross_are_a_tuple():
+    inputs = keras.Input((3,))
+    first = keras.layers.Dense(4, trainable=False)(inputs)
+    second = keras.layers.Dense(4)(first)
+    model = kt.attach(keras.Model(inputs, keras.layers.Concatenate()([first, second, inputs])), kt.heads.Classifier(2))
+    x, y = numbers()
+    features, tail = kt.cache_features(model, batches((x, y)), store=STORE, verbose=0)
+    assert {t.shape for t in features.element_spec[0]} == {(None, 4), (None, 3)}
+    got = np.concatenate([tail(list(b[0])) for b in features.as_numpy_iterator()])
+    np.testing.assert_allclose(got, model(x), rtol=1e-5, atol=1e-6)
+    tail.compile(optimizer="sgd", **kt.objectives(tail))
+    assert np.isfinite(tail.fit(features, epochs=1, verbose=0).history["loss"])
+
+
+def test_sets_of_kt_data_keep_their_own_order_and_others_are_shuffled_on_demand(small_backbone, sets):
+    model = frozen(small_backbone(), 3)
+    train, valid = sets(seed=5)
+    features, known = cached(model, train), kt.data.info(train)
+    for epoch in range(3):
+        known.epoch.assign(epoch)
+        for (x, y), (got, labels) in zip(train.as_numpy_iterator(), features.as_numpy_iterator(), strict=True):
+            assert np.array_equal(y, labels)
+            np.testing.assert_allclose(got, backbone(model, x), rtol=1e-4, atol=1e-5)
+    info = kt.data.info(features)
+    assert info.epoch is not known.epoch and info.epoch == 3
+    info.epoch.assign(0)
+    again = read(features)
+    known.epoch.assign(0)
+    assert np.array_equal(again[1], np.concatenate([y for _, y in train.as_numpy_iterator()]))
+    first, second = read(cached(model, valid)), read(cached(model, valid))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second))
+    assert np.array_equal(first[1], np.concatenate([y for _, y in valid.as_numpy_iterator()]))
+
+
+def test_shuffle_is_over_all_rows_and_a_function_of_seed_and_epoch(model):
+    x, y = numbers(200)
+    data = batches((x, np.arange(200)))
+    features = cached(model, data, shuffle=True)
+    epochs = [read(features)[1] for _ in range(3)]
+    assert all(sorted(e) == list(range(200)) for e in epochs)
+    assert not np.array_equal(epochs[0], epochs[1]) and not np.array_equal(epochs[1], epochs[2])
+    moved = np.abs(epochs[0] - np.arange(200))
+    assert moved.mean() > 40  # of rows in a random order it's a third of their number: not a shuffle within a window
+    other = cached(model, data, shuffle=True)
+    got, order = read(other)
+    assert np.array_equal(order, epochs[0])
+    np.testing.assert_allclose(got, backbone(model, x[order]), rtol=1e-5, atol=1e-6)
+    still = cached(model, data)
+    assert np.array_equal(read(still)[1], np.arange(200)) and np.array_equal(read(still)[1], np.arange(200))
+
+
+def test_views_are_the_passes_of_the_augmented_set_and_come_round_again(small_backbone, sets, tmp_path):
+    model = frozen(small_backbone(), 3)
+    train, _ = sets(augment=keras.layers.RandomFlip("horizontal"), seed=2)
+    features = cached(model, train, tmp_path, kt.Store(engine="tensorflow", views=2))
+    known, passes = kt.data.info(train), []
+    for epoch in range(2):
+        known.epoch.assign(epoch)
+        passes.append([(backbone(model, x), y) for x, y in train.as_numpy_iterator()])
+        for (x, y), (got, labels) in zip(passes[-1], features.as_numpy_iterator(), strict=True):
+            assert np.array_equal(y, labels)
+            np.testing.assert_allclose(got, x, rtol=1e-4, atol=1e-5)
+    third = read(features)  # view 0 in a new order
+    first = np.concatenate([x for x, _ in passes[0]])
+    assert not np.allclose(third[0], first, atol=1e-4)
+    np.testing.assert_allclose(np.sort(third[0], 0), np.sort(first, 0), rtol=1e-4, atol=1e-5)
+    assert not np.allclose(np.sort(first, 0), np.sort(np.concatenate([x for x, _ in passes[1]]), 0), atol=1e-3)
+
+
+def test_bfloat16_takes_half_the_space_and_gives_float32(model, tmp_path):
+    x, y = numbers(512)
+    store = kt.Store(engine="tensorflow", dtype="bfloat16")
+    got, _ = read(cached(model, (x, y), tmp_path, store))
+    exact = backbone(model, x)
+    assert got.dtype == "float32" and 1e-5 < np.abs(got - exact).max() < 2**-8 * np.abs(exact).max()
+    whole = [p.stat().st_size for p in tmp_path.rglob("x0.npy")]
+    assert sum(whole) < 512 * 4 * 2 + 200 * len(whole)
+
+
+def test_a_backbone_in_mixed_precision(small_backbone):
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+    finally:
+        keras.config.set_dtype_policy(before)
+    kt.unfreeze(model, "block_3")
+    x, y = colour_task(20)
+    for engine in ("tensorflow", "openvino"):
+        features, tail = kt.cache_features(model, (x, y), store=kt.Store(engine=engine), verbose=0)
+        assert features.element_spec[0] == tf.TensorSpec((None, 4, 4, 8), tf.bfloat16)
+        got = np.concatenate([tail(b[0], training=False) for b in features.as_numpy_iterator()])
+        np.testing.assert_allclose(got, model(x, training=False), rtol=0.1, atol=0.05)
+        tail.compile(optimizer="sgd", **kt.objectives(tail))
+        assert np.isfinite(tail.fit(features, verbose=0).history["loss"])
+
+
+def test_features_as_arrays(model, small_backbone, sets):
+    x, y = numbers()
+    got, labels, weights = kt.features(model, (x, {"a": y}, x[:, 0]), store=STORE)
+    np.testing.assert_allclose(got, backbone(model, x), rtol=1e-5, atol=1e-6)
+    assert np.array_equal(labels["a"], y) and np.array_equal(weights, x[:, 0])
+    assert kt.features(model.get_layer("backbone"), batches(x), store=STORE).shape == (50, 4)
+    train, _ = sets()
+    got, labels = kt.features(small_backbone(), train, store=STORE)
+    assert got.shape[1] == 12 and np.array_equal(labels, kt.data.info(train).targets[None])
+
+
+def test_a_temporary_folder_goes_with_the_data_set(model):
+    features = cached(model, numbers())
+    gc.collect()
+    mapped = [o for o in gc.get_objects() if isinstance(o, shards.Shards)]
+    path = mapped[-1].path
+    del mapped
+    derived = features.take(1)
+    del features
+    gc.collect()
+    assert path.exists() and len(next(iter(derived))[0]) == 32
+    del derived
+    gc.collect()
+    assert not path.exists()
+
+
+# --- what it finds again, and what it doesn't
+
+
+def test_the_same_call_finds_its_features_again(model, tmp_path, computed):
+    first = read(cached(model, numbers(), tmp_path))
+    assert sum(computed) == 50
+    again = read(cached(model, numbers(), tmp_path))
+    assert sum(computed) == 50 and all(np.array_equal(a, b) for a, b in zip(first, again))
+
+
+def test_whatever_changes_is_computed_anew(model, tmp_path, computed):
+    x, y = numbers()
+
+    def rows(data=(x, y), **options):
+        before = sum(computed)
+        got, labels = read(cached(model, data, tmp_path, kt.Store(**{"engine": "tensorflow"} | options)))
+        np.testing.assert_allclose(got, backbone(model, data[0]), rtol=1e-2, atol=1e-2)
+        assert np.array_equal(labels, data[1])
+        return sum(computed) - before
+
+    assert rows() == 50 and rows() == 0
+    changed = x.copy()
+    changed[49, 2] += 1
+    assert rows((changed, y)) == 50
+    assert rows((x, 1 - y)) == 50
+    assert rows((x[:40], y[:40])) == 40
+    assert rows(dtype="bfloat16") == 50
+    layer = model.get_layer("backbone").get_layer("block_1_dense")
+    layer.bias.assign(layer.bias + 0.5)
+    assert rows() == 50
+    layer.bias.assign(layer.bias - 0.5)
+    layer.activation = keras.activations.relu
+    assert rows() == 50
+    layer.activation = keras.activations.tanh
+    assert rows() == 0  # all that stands there still
+
+
+def test_photos_that_changed_are_refused_and_read_again_they_are_computed(small_backbone, tmp_path, computed):
+    model = frozen(small_backbone(), 2)
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for k, photo in enumerate(colour_task(5, seed=len(name))[0]):
+            (tmp_path / "photos" / name / f"{k}.png").write_bytes(tf.io.encode_png(photo.astype("uint8")).numpy())
+
+    def photos(**options):
+        return kt.data.photos(tmp_path / "photos", **{"size": 16, "validation": 0.0} | options)[0]
+
+    train = photos()
+    cached(model, train, tmp_path / "cache")
+    assert sum(computed) == 10
+    cached(model, photos(size=16, fit="crop"), tmp_path / "cache")  # decoded in another way
+    assert sum(computed) == 20
+    cached(model, photos(), tmp_path / "cache")
+    assert sum(computed) == 20
+    changed = tmp_path / "photos" / "a" / "1.png"
+    changed.write_bytes((tmp_path / "photos" / "b" / "2.png").read_bytes())
+    with pytest.raises(ValueError, match="1 photos have changed or gone.*1.png.*Read the data again with kt.data"):
+        cached(model, train, tmp_path / "cache")
+    cached(model, photos(), tmp_path / "cache")
+    assert sum(computed) == 30
+    gone = photos()
+    changed.unlink()
+    with pytest.raises(ValueError, match="1 photos have changed or gone"):
+        cached(model, gone, tmp_path / "cache")
+
+
+@pytest.mark.slow
+def test_flipped_bytes_are_found_or_harmless_in_every_file(model, tmp_path, monkeypatch, computed):
+    monkeypatch.setattr(shards, "ROWS", 32)
+    data = numbers(80)
+    expected = read(cached(model, data, tmp_path))
+    files = [p for p in sorted(tmp_path.rglob("*")) if p.is_file()]
+    draw, found = random.Random(1), 0
+    for k in range(120):
+        file = files[k % len(files)]
+        content = bytearray(file.read_bytes())
+        if content:
+            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+            file.write_bytes(content)
+        del computed[:]
+        assert all(np.array_equal(a, b) for a, b in zip(expected, read(cached(model, data, tmp_path))))
+        found += bool(computed) or file.name == "store.json"
+    print(f"{found} of 120 flipped bytes were found, the others did no harm")
+    assert found >= 100
+
+
+def test_what_another_store_left_in_the_folder_is_not_used(model, tmp_path, computed):
+    expected = read(cached(model, numbers(), tmp_path))
+    (folder,) = tmp_path.iterdir()
+    other = read(cached(model, numbers(seed=1), tmp_path))
+    (foreign,) = set(tmp_path.iterdir()) - {folder}
+    (foreign / "0-000000" / "x0.npy").replace(folder / "0-000000" / "x0.npy")
+    (folder / "notes.txt").write_text("mine")
+    assert all(np.array_equal(a, b) for a, b in zip(expected, read(cached(model, numbers(), tmp_path))))
+    assert all(np.array_equal(a, b) for a, b in zip(other, read(cached(model, numbers(seed=1), tmp_path))))
+    assert sum(computed) == 200 and (folder / "notes.txt").exists()
+
+
+# --- refusals and faults
+
+
+def test_refusals(model, tmp_path):
+    x, y = numbers()
+    kt.unfreeze(model)
+    with pytest.raises(ValueError, match="Nothing at the input of .* is frozen.*kt.freeze"):
+        cached(model, (x, y))
+    kt.freeze(model)
+    with pytest.raises(ValueError, match=r"takes inputs of shape \[\(3,\)\], a row, but the data set gives \[\(2,\)\]"):
+        cached(model, (x[:, :2], y))
+    with pytest.raises(TypeError, match="`store` must be a kt.Store"):
+        cached(model, (x, y), store="bfloat16")
+    with pytest.raises(ValueError, match="only numbers of one fixed shape.*text labels as class numbers"):
+        cached(model, batches((x, np.full(50, "cat"))))
+    x[3, 1] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        cached(model, (x, y))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        cached(model, (x, y), tmp_path)
+    shuffled = batches(numbers()).unbatch().shuffle(50).batch(8)
+    with pytest.raises(ValueError, match="gives other elements in the next pass"):
+        cached(model, shuffled, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        ({"dtype": "float16"}, "Unknown dtype 'float16'. Did you mean 'bfloat16'"),
+        ({"engine": "onnx"}, "Unknown engine 'onnx'"),
+        ({"views": 0}, "`views` must be a whole number of at least 1"),
+        ({"key": 3}, "`key` must be text. Received: 3"),
+    ],
+)
+def test_a_store_of_other_options_is_refused(options, text):
+    with pytest.raises(ValueError, match=text):
+        kt.Store(**options)
+
+
+def test_a_folder_that_can_not_be_written_is_a_clear_error(model, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="can't be kept in .*file.*Not a directory.*give a `directory` that can be written"):
+        cached(model, numbers(), tmp_path / "file" / "cache")
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    with pytest.raises(PermissionError, match="can't be kept in .*Permission denied"):
+        cached(model, numbers(), tmp_path)
+
+
+def test_a_complete_cache_in_a_place_that_can_only_be_read_is_used(model, tmp_path, computed):
+    expected = read(cached(model, numbers(), tmp_path))
+    if subprocess.run(["mount", "--bind", tmp_path, tmp_path], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", tmp_path], check=True)
+        with pytest.raises(OSError, match="Read-only"):
+            (tmp_path / "x").write_text("")
+        got = read(cached(model, numbers(), tmp_path))
+        assert sum(computed) == 50 and all(np.array_equal(a, b) for a, b in zip(expected, got))
+        with pytest.raises(OSError, match="can't be kept in .*Read-only"):
+            cached(model, numbers(seed=1), tmp_path)
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_a_second_run_waits_for_the_first_and_reads(model, tmp_path, computed, capsys, monkeypatch):
+    inside, go = threading.Event(), threading.Event()
+    fill = caching.Filler.fill
+
+    def held(self):
+        inside.set()
+        go.wait(30)
+        return fill(self)
+
+    monkeypatch.setattr(caching.Filler, "fill", held)
+    found = {}
+    options = {"store": STORE, "verbose": 1}
+    runs = [
+        threading.Thread(
+            target=lambda k=k: found.update({k: kt.cache_features(model, numbers(), tmp_path, **options)[0]})
+        )
+        for k in range(2)
+    ]
+    runs[0].start()
+    inside.wait(30)
+    runs[1].start()
+    time.sleep(1.5)
+    assert not found
+    go.set()
+    [run.join() for run in runs]
+    assert sum(computed) == 50
+    assert all(np.array_equal(a, b) for a, b in zip(read(found[0]), read(found[1])))
+    assert "Another run is filling" in capsys.readouterr().out
+
+
+def test_the_lock_of_a_killed_run_is_free(model, tmp_path, computed):
+    cached(model, numbers(), tmp_path)
+    (folder,) = tmp_path.iterdir()
+    (folder / "store.json").unlink()
+    code = f"import filelock, time; filelock.FileLock({str(folder / '.lock-0')!r}).acquire(); print(1, flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    waiting = threading.Thread(target=cached, args=(model, numbers(), tmp_path))
+    waiting.start()
+    waiting.join(2)
+    assert waiting.is_alive()
+    holder.kill()
+    holder.wait()
+    waiting.join(30)
+    assert not waiting.is_alive() and (folder / "store.json").exists() and sum(computed) == 50
+
+
+# --- engines
+
+
+def test_auto_falls_back_on_tensorflow_with_a_message(model, monkeypatch, capsys):
+    def unsuitable(self, *_):
+        raise Unsuitable('OpenVINO can\'t run it. Give engine="tensorflow".')
+
+    monkeypatch.setattr(caching, "candidates", lambda engine: [OpenVINOEngine] + [TensorFlowEngine] * (engine == "auto"))
+    monkeypatch.setattr(OpenVINOEngine, "__init__", unsuitable)
+    x, y = numbers()
+    features, _ = kt.cache_features(model, (x, y), store=kt.Store(engine="auto"), verbose=1)
+    np.testing.assert_allclose(read(features)[0], backbone(model, x), rtol=1e-5, atol=1e-6)
+    assert "OpenVINO can't run it. TensorFlow runs it." in capsys.readouterr().out
+    assert len(kt.features(model, (x, y), store=kt.Store(engine="auto"))[0]) == 50
+    for call in (cached, lambda *a, store: kt.features(*a, store=store)):
+        with pytest.raises(Unsuitable, match='Give engine="tensorflow"'):
+            call(model, (x, y), store=kt.Store(engine="openvino"))
+
+
+# --- killed, large, and spread
+
+
+KILLED = """
+import os, pathlib, random, signal, sys, time, json
+import keras, numpy as np
+import keras_transfer as kt
+from keras_transfer.store import shards
+from keras_transfer.store.engines.tensorflow import TensorFlowEngine
+shards.ROWS = 32
+folder, ROWS, KILLS = pathlib.Path(sys.argv[1]), 640, 20
+x = np.random.default_rng(0).normal(size=(ROWS, 3)).astype("float32")
+seen = []
+
+class Slow(keras.utils.PyDataset):
+    wait = 0.0
+    def __len__(self): return ROWS // 16
+    def __getitem__(self, k):
+        time.sleep(self.wait)
+        return x[k * 16:k * 16 + 16], np.arange(k * 16, k * 16 + 16)
+
+def run(path, wait=0.0, ready=lambda: None):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((3,))
+    model = kt.attach(keras.Model(inputs, keras.layers.Dense(4)(inputs)), kt.heads.Classifier(2))
+    kt.freeze(model)
+    data = Slow()
+    data.wait = wait
+    compute = TensorFlowEngine.run
+    def counted(self, batches, put):
+        ready()
+        compute(self, ((seen.append(len(t[-1])) or t, b) for t, b in batches), put)
+    TensorFlowEngine.run = counted
+    try:
+        return kt.cache_features(model, data, path, store=kt.Store(engine="tensorflow", key="k"), verbose=0)[0]
+    finally:
+        TensorFlowEngine.run = compute
+
+def contents(path):
+    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file() and "lock" not in p.name}
+
+draw = random.Random(0)
+for number in range(KILLS):
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if child == 0:
+        run(folder / str(number), 0.02, lambda: os.write(sender, b"1"))
+        os._exit(0)
+    os.read(receiver, 1)
+    time.sleep(0.85 * (number + draw.random()) / KILLS)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+run(folder / "whole")
+whole, told = contents(folder / "whole"), []
+for number in range(KILLS):
+    path = folder / str(number)
+    before = {p.parent.name for p in path.glob("*/0-*/shard.json")}
+    left = len(list(path.glob("*/.0-*")))
+    del seen[:]
+    features = run(path)
+    order = np.concatenate([b[1] for b in features.as_numpy_iterator()])
+    same = contents(path) == whole and np.array_equal(order, np.arange(ROWS)) and not list(path.glob("*/.0-*"))
+    told.append([len(before), ROWS - sum(seen), left, same])
+print("told", json.dumps(told))
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_points_it_goes_on_to_the_same_bits(tmp_path):
+    told = json.loads(run_python(KILLED, tmp_path).stdout.split("told")[1])
+    print("whole shards found, rows not computed again, unfinished folders, same bits:", told)
+    assert len(told) == 20 and all(same for *_, same in told)
+    assert all(reused == 32 * whole for whole, reused, *_ in told)
+    assert len({whole for whole, *_ in told}) > 8 and sum(whole for whole, *_ in told) > 100
+
+
+MEMORY = """
+import sys, numpy as np, keras, tensorflow as tf, gc, pathlib
+import keras_transfer as kt
+from keras_transfer.store import shards
+shards._RESIDENT, shards.BYTES = 8 << 20, 4 << 20
+rows, width = int(sys.argv[1]), 2048
+inputs = keras.Input((4,))
+layer = keras.layers.Dense(width)
+model = kt.attach(keras.Model(inputs, layer(inputs)), kt.heads.Classifier(2))
+kt.freeze(model)
+data = tf.data.Dataset.range(rows).map(lambda k: (tf.cast(tf.stack([k, k + 1, k * 2, k % 7]), tf.float32) / 1e4, k)).batch(64)
+status = lambda key: int([l for l in open("/proc/self/status") if l.startswith(key)][0].split()[1]) / 1024
+def read(features):
+    for x, k in features:
+        pass
+    return x, k
+def measured(count):
+    small = data.take(count // 64)
+    features, tail = kt.cache_features(model, small, sys.argv[2], shuffle=True,
+                                       store=kt.Store(engine="tensorflow", key=str(count)), verbose=0)
+    for _ in range(2):
+        x, k = read(features)
+    expected = model.get_layer("backbone")(tf.cast(tf.stack([k, k + 1, k * 2, k % 7], 1), tf.float32) / 1e4)
+    assert np.allclose(x, expected, rtol=1e-4, atol=1e-5)
+measured(1024)  # what happens once
+pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+before = status("VmRSS")
+measured(rows)
+size = sum(p.stat().st_size for p in pathlib.Path(sys.argv[2]).rglob("*.npy")) / 2**20
+print("told", before, status("VmHWM"), size)
+"""
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_as_the_data_grow(tmp_path):
+    grown = []
+    for times in (1, 8):
+        out = run_python(MEMORY, 4096 * times, tmp_path / str(times)).stdout
+        before, peak, size = map(float, out.split("told")[1].split())
+        print(f"{size:.0f} MB of features: {before:.0f} MB before, {peak:.0f} MB at most")
+        grown.append((peak - before, size))
+    assert grown[1][1] > 250 and grown[1][1] / grown[0][1] > 6
+    assert grown[1][0] < grown[0][0] + 40 and grown[1][0] < grown[1][1] / 2
+
+
+WORKER = """
+import json, os, sys, numpy as np, keras, tensorflow as tf
+number = int(sys.argv[1])
+os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": [f"localhost:{p}" for p in sys.argv[3:5]]},
+                                      "task": {"type": "worker", "index": number}})
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+import keras_transfer as kt
+from keras_transfer.store import shards
+from keras_transfer.store.engines.tensorflow import TensorFlowEngine
+shards.ROWS, seen, run = 32, [], TensorFlowEngine.run
+TensorFlowEngine.run = lambda self, batches, put: run(self, ((seen.extend(t[-1].tolist()) or t, x) for t, x in batches), put)
+keras.utils.set_random_seed(0)
+with strategy.scope():
+    inputs = keras.Input((3,))
+    model = kt.attach(keras.Model(inputs, keras.layers.Dense(4)(inputs)), kt.heads.Classifier(2))
+    kt.freeze(model)
+x = np.random.default_rng(0).normal(size=(300, 3)).astype("float32")
+features, _ = kt.cache_features(model, (x, np.arange(300)), sys.argv[2], store=kt.Store(engine="tensorflow"), verbose=0)
+got = np.concatenate([b[0] for b in features.as_numpy_iterator()])
+kernel, bias = (w.numpy() for w in model.get_layer("backbone").weights)
+print("told", json.dumps([seen, bool(np.allclose(got, x @ kernel + bias, rtol=1e-4, atol=1e-5))]))
+"""
+
+
+@pytest.mark.slow
+def test_two_workers_of_one_cluster_compute_a_share_each(tmp_path):
+    import socket
+
+    sockets = [socket.socket() for _ in range(2)]
+    for s in sockets:
+        s.bind(("localhost", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    command = [sys.executable, "-c", WORKER]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    workers = [subprocess.Popen([*command, str(k), tmp_path, *map(str, ports)], **options) for k in range(2)]
+    ended = [w.communicate(timeout=180) for w in workers]
+    told = []
+    for worker, (out, err) in zip(workers, ended):
+        assert worker.returncode == 0, err[-3000:]
+        told.append(json.loads(out.split("told")[1]))
+    (first, right), (second, also) = told
+    assert right and also and sorted(first + second) == list(range(300))  # nothing twice
+    assert {row // 32 % 2 for row in first} == {0} and {row // 32 % 2 for row in second} == {1}
+    assert len(list(pathlib.Path(tmp_path).glob("*/store.json"))) == 1
