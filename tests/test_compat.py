@@ -142,3 +142,23 @@ def test_alias_is_the_variable_itself():
     assert [w.name for w in layer.trainable_weights] == ["mine"]
     assert _compat.alias(layer, tf.Variable([1]), "other", trainable=False).name == "other"
     assert len(layer.trainable_weights) == 1 and len(layer.non_trainable_weights) == 1
+
+
+def test_calls_tell_operations_arguments_and_outputs_from_input_to_output():
+    inputs = keras.Input((3,))
+    layer = keras.layers.Dense(3)
+    first = layer(inputs)
+    model = keras.Model(inputs, keras.ops.add(layer(first), 2.0))
+    found = list(_compat.calls(model))
+    assert [type(operation).__name__ for operation, *_ in found] == ["Dense", "Dense", "Add"]
+    assert found[0][0] is found[1][0] is layer and found[0][3][0] is first and found[1][1][0] is first
+    assert found[2][1][1] == 2.0 and found[2][3][0] is model.outputs[0]
+
+
+def test_without_variables_replaces_them_by_what_they_are_now():
+    variable = tf.Variable([2.0, 3.0])
+    function = tf.function(lambda x: [x * variable], input_signature=[tf.TensorSpec((None, 2))]).get_concrete_function()
+    frozen = _compat.without_variables(function)
+    variable.assign([0.0, 0.0])
+    assert function.variables and not frozen.variables
+    assert frozen(tf.ones((1, 2)))[0].numpy().tolist() == [[2.0, 3.0]]

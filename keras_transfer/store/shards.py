@@ -29,7 +29,7 @@ ROWS = 1024       # of a shard, at most: what a kill can cost
 SHARDS = 256      # of a set of known size, at most about so many: larger sets have larger shards
 _RESIDENT = 256 << 20  # bytes of mapped pages that may stay in memory
 _FILES = 256           # files beside those of a store that a process may want to open
-_PAGES = 1 << 16       # bytes that the system maps around a row that is read
+_PAGES = 1 << 21       # bytes that the system may map around a row that is read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +186,9 @@ class Mapped:
         self.shards = shards  # a temporary folder stays as long as it's read
         _allow(2 * len(shards.numbers(count)))
         opened = [_mapped(shards._of(view, number) / f"{name}.npy", dtype) for number in shards.numbers(count)]
-        self.arrays, self.maps, self.touched = [a for a, _ in opened], [m for _, m in opened], 0
+        self.arrays, self.maps = [a for a, _ in opened], [m for _, m in opened]
+        self.touched, self.resident = set(), 0  # shards that were read, and the bytes that this may have mapped
+        self.large = sum(map(len, self.maps)) > _RESIDENT
 
     def __getitem__(self, numbers):
         """Returns the rows with these numbers, an int64 array, in this order."""
@@ -195,16 +197,18 @@ class Mapped:
         for shard in np.unique(places):
             here = places == shard
             result[here] = self.arrays[shard][numbers[here] % self.rows]
-        self._let_go(len(numbers))
+            if self.large:
+                self._let_go(shard, np.count_nonzero(here))
         return result
 
-    def _let_go(self, count):
+    def _let_go(self, shard, count):
         """Gives mapped pages back, which would otherwise count as this process's memory until the system is short."""
-        self.touched += count * max(self.row, _PAGES)
-        if self.touched > _RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
-            for mapped in self.maps:
-                mapped.madvise(mmap.MADV_DONTNEED)
-            self.touched = 0
+        self.touched.add(shard)
+        self.resident += min(count * max(self.row, _PAGES), len(self.maps[shard]))
+        if self.resident > _RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
+            for number in self.touched:  # another thread that reads them now has them mapped again
+                self.maps[number].madvise(mmap.MADV_DONTNEED)
+            self.touched, self.resident = set(), 0
 
 
 def _mapped(path, dtype):

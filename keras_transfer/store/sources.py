@@ -207,9 +207,10 @@ def _check_kind(dataset):
                         f"Received: {type(dataset).__name__}")
     endless = dataset.cardinality() == tf.data.INFINITE_CARDINALITY if isinstance(dataset, tf.data.Dataset) else (
         isinstance(dataset, keras.utils.PyDataset) and dataset.num_batches in (None, math.inf))
-    if isinstance(dataset, tuple) and len({np.shape(array)[:1] for array in keras.tree.flatten(dataset)} | {()}) != 2:
+    shapes = [np.shape(array) for array in keras.tree.flatten(dataset)] if isinstance(dataset, tuple) else [(1,)]
+    if len({shape[:1] for shape in shapes}) != 1 or () in shapes:
         raise ValueError("`dataset` must hold arrays with the same number of rows. Received arrays of shape "
-                         f"{[np.shape(array) for array in keras.tree.flatten(dataset)][:10]}.")
+                         f"{shapes[:10]}.")
     if endless:
         raise ValueError("`dataset` has no end. Give a finite one, such as `dataset.take(100)`.")
 

@@ -217,16 +217,23 @@ def test_pages_are_given_back(tmp_path, monkeypatch):
     given = []
 
     class Map:
+        def __len__(self):
+            return 1000
+
         def madvise(self, advice):
             given.append(advice)
 
-    monkeypatch.setattr(module, "_RESIDENT", 3 * module._PAGES)
+    monkeypatch.setattr(module, "_RESIDENT", 100)
     mapped = Mapped(store, 0, "x0", COUNT)
-    mapped.maps = [Map()]
-    mapped[np.arange(3)]
-    assert given == []
-    mapped[np.arange(3)]
-    assert given == [module.mmap.MADV_DONTNEED] and mapped.touched == 0
+    assert mapped.large
+    monkeypatch.setattr(module, "_RESIDENT", 2000)
+    mapped.maps = [Map(), Map(), Map()]
+    mapped[np.array([0, 1])]
+    mapped[np.array([9])]
+    assert given == [] and mapped.resident == 2000
+    assert np.array_equal(mapped[np.array([2, 10])], columns["x0"][[2, 10]])
+    assert given == [module.mmap.MADV_DONTNEED] * 2 and (mapped.touched, mapped.resident) == ({1}, 1000)
+    assert not Mapped(store, 0, "x0", COUNT).large
 
 
 @pytest.mark.slow

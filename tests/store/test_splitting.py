@@ -97,3 +97,61 @@ def test_training_the_tail_trains_the_model(model):
     assert moved and all(p.split("/")[0] in ("block_3_conv", "colour", "light") for p in moved)
     got = tail(prefix(x, training=False), training=False)
     assert np.array_equal(got["colour"], model(x, training=False)["colour"])
+
+
+# --- an earlier cut, where it takes less space
+
+
+def widening(factor=4, trainable_width=4):
+    """16 numbers, then a frozen layer that makes `factor` times as many of them and an activation; then what trains."""
+    inputs = keras.Input((64,))
+    x = keras.layers.Dense(256, activation="relu", trainable=False)(inputs)  # nearly all of the work
+    x = keras.layers.Dense(16, trainable=False, name="narrow")(x)
+    x = keras.layers.Rescaling(2.0)(x)
+    x = keras.layers.RepeatVector(factor)(x)
+    x = keras.layers.ReLU(name="wide")(x)
+    x = keras.layers.Flatten()(x)
+    return keras.Model(inputs, keras.layers.Dense(trainable_width, name="top")(x))
+
+
+def test_the_cut_is_earlier_where_that_is_smaller_and_little_work():
+    model = widening()
+    prefix, tail = split(model)
+    assert [t.shape for t in prefix.outputs] == [(None, 16)]
+    assert [layer.name for layer in tail.layers if layer.weights] == ["top"]
+    x = np.random.default_rng(0).normal(size=(5, 64)).astype("float32")
+    assert np.array_equal(tail(prefix(x)), model(x))
+    assert not np.array_equal(tail(prefix(x[::-1])), model(x))
+
+
+def test_it_is_not_where_it_saves_too_little_or_costs_too_much(monkeypatch):
+    assert [t.shape for t in split(widening(factor=1))[0].outputs] == [(None, 16)]  # the same size: the longest prefix
+    model = widening()
+    monkeypatch.setattr("keras_transfer.store.splitting._COST", 0.0)
+    assert [t.shape for t in split(model)[0].outputs] == [(None, 64)]
+    monkeypatch.setattr("keras_transfer.store.splitting._COST", 1.0)  # all the work may be left to the tail
+    monkeypatch.setattr("keras_transfer.store.splitting._SAVING", 0.2)
+    assert [t.shape for t in split(model)[0].outputs] == [(None, 64)]
+
+
+def test_no_layer_that_differs_in_training_comes_into_the_tail():
+    inputs = keras.Input((64,))
+    x = keras.layers.Dense(256, activation="relu", trainable=False)(inputs)
+    x = keras.layers.Dense(8, trainable=False)(x)
+    x = keras.layers.Dropout(0.5)(x)
+    x = keras.layers.Flatten()(keras.layers.RepeatVector(8)(x))
+    prefix, tail = split(keras.Model(inputs, keras.layers.Dense(3)(x)))
+    assert any(isinstance(layer, keras.layers.Dropout) for layer in prefix.layers)
+    assert not any(isinstance(layer, keras.layers.Dropout) for layer in tail.layers)
+
+
+def test_a_block_that_first_widens_its_input_is_cut_before_that(calibrated):
+    """MobileNetV2's blocks make six times as many channels; the narrow input of one is what crosses."""
+    model = calibrated("MobileNetV2")
+    kt.unfreeze(model, "block_16_depthwise")
+    prefix, tail = split(model)
+    longest = 960
+    assert sum(t.shape[-1] for t in prefix.outputs) < longest / 2
+    x = pixels(4, size=32)
+    expected = np.asarray(model(x, training=False))
+    np.testing.assert_allclose(tail(prefix(x, training=False), training=False), expected, rtol=1e-5, atol=1e-6)
