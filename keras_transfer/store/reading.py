@@ -10,6 +10,8 @@ from ..data.streaming import epoch_variable, permutation
 from .shards import Mapped
 from .sources import Passes
 
+_NAME = "_keras_transfer_views"
+
 
 def dataset(shards, counts, source, outputs, shuffle):
     """Returns the features as a dataset, and the variable that numbers its epochs.
@@ -50,7 +52,7 @@ def dataset(shards, counts, source, outputs, shuffle):
     if len(set(counts)) == 1:
         result = result.apply(tf.data.experimental.assert_cardinality(math.ceil(counts[0] / source.batch_size)))
     result = result.prefetch(4)
-    result._keras_transfer_views = views
+    setattr(result, _NAME, views)
     return result, epoch
 
 

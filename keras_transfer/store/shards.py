@@ -88,7 +88,7 @@ class Shards:
 
     def write(self, view, shard, arrays):
         """Writes the columns of a shard, `{name: (rows, ...)}`, whole or not at all."""
-        target = self._of(view, shard)
+        target = self.at(view, shard)
         if target.exists():
             shutil.rmtree(target, ignore_errors=True)
         try:
@@ -103,7 +103,7 @@ class Shards:
 
     def rows(self, view, shard):
         """Returns how many rows a shard has; 0 if it isn't there, is damaged, or is of another store."""
-        path = self._of(view, shard)
+        path = self.at(view, shard)
         try:
             told = json.loads((path / "shard.json").read_text())
             mine = (told["key"], told["view"], told["shard"]) == (self.layout.key, view, shard)
@@ -165,7 +165,8 @@ class Shards:
                   "counts": list(counts)}
         return record | {"sum": zlib.crc32(json.dumps(record).encode())}
 
-    def _of(self, view, shard):
+    def at(self, view, shard):
+        """The folder of a shard."""
         return self.path / f"{view}-{shard:06d}"
 
 
@@ -185,7 +186,7 @@ class Mapped:
         self.row = int(np.prod(shape)) * np.dtype(dtype).itemsize
         self.shards = shards  # a temporary folder stays as long as it's read
         _allow(2 * len(shards.numbers(count)))
-        opened = [_mapped(shards._of(view, number) / f"{name}.npy", dtype) for number in shards.numbers(count)]
+        opened = [_mapped(shards.at(view, number) / f"{name}.npy", dtype) for number in shards.numbers(count)]
         self.arrays, self.maps = [a for a, _ in opened], [m for _, m in opened]
         self.touched, self.resident = set(), 0  # shards that were read, and the bytes that this may have mapped
         self.large = sum(map(len, self.maps)) > _RESIDENT

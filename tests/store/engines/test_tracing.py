@@ -11,7 +11,7 @@ from keras_transfer.store.engines.tracing import constant_function, inputs_of
 from support import pixels
 
 
-def close(prefix, *inputs, structure=lambda x: x[0]):
+def check_close(prefix, *inputs, structure=lambda x: x[0]):
     function = constant_function(prefix)
     assert not function.variables
     expected = keras.tree.flatten(prefix(structure(inputs), training=False))
@@ -24,7 +24,7 @@ def close(prefix, *inputs, structure=lambda x: x[0]):
 
 def test_a_backbone_with_norms_and_dropout(small_backbone):
     backbone = small_backbone()
-    function = close(backbone, pixels(5))
+    function = check_close(backbone, pixels(5))
     kinds = [node.op for node in function.graph.as_graph_def().node]
     assert kinds.count("BiasAdd") == 6 and "Mul" not in [k for k in kinds if k == "Rsqrt"]  # norms are a shift each
     assert not {"Rsqrt", "ReadVariableOp", "FusedBatchNormV3"} & set(kinds)
@@ -43,14 +43,14 @@ def test_several_inputs_and_outputs_in_their_order():
     first, second = keras.layers.Dense(5)(a), keras.layers.Dense(5)(b)
     prefix = keras.Model({"b": b, "a": a}, [keras.layers.Subtract()([first, second]), second, b])
     random = np.random.default_rng(0)
-    close(prefix, *(random.normal(size=(6, n)).astype("float32") for n in (4, 3)),
+    check_close(prefix, *(random.normal(size=(6, n)).astype("float32") for n in (4, 3)),
           structure=lambda x: {"a": x[0], "b": x[1]})
 
 
 @pytest.mark.parametrize("make", [saved_models.reusable, saved_models.plain, saved_models.signature_only])
 def test_variables_of_a_saved_model_become_constants_too(make, tmp_path):
     backbone = kt.backbone(f"hub:{make(tmp_path / 'hub')}")
-    close(backbone, np.random.default_rng(0).normal(size=(4, 6)).astype("float32"))
+    check_close(backbone, np.random.default_rng(0).normal(size=(4, 6)).astype("float32"))
 
 
 def test_inputs_in_the_dtypes_of_the_network():
