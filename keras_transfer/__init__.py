@@ -13,7 +13,7 @@ _HOME = {
     "freeze": "freezing", "unfreeze": "freezing", "GradualUnfreezing": "freezing", "summary": "summarizing",
     "layerwise": "rates", "find_learning_rate": "rate_finding", "fine_tune": "recipe",
     "load": "loading", "predict": "loading", "export": "exporting", "inspect": "inspecting",
-    "report": "reporting",
+    "report": "reporting", "strategy": "distributing",
 }
 _MODULES = ("backbones", "heads", "data")
 _REGISTERING = ("network", "masking", "heads", "rates", "backbones.saved_model_layer")

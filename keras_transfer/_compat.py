@@ -1,5 +1,9 @@
 """The only file that touches names which Keras does not promise to keep; each function has a test that guards it."""
+import functools
+
 import keras
+
+from .distributing import lost_workers_told
 
 
 def graph(layer):
@@ -131,3 +135,99 @@ def alias(layer, variable, name, trainable):
                            "SavedModels can't be trained with it.")
     layer._track_variable(weight)
     return weight
+
+
+class Replicated:
+    """Model mixin: trains under `MirroredStrategy` and `MultiWorkerMirroredStrategy` as on one device.
+
+    Keras 3.15 builds the model on the mean of the replicas' batches, which fails for several workers (its issue 20585)
+    and for batches that don't divide evenly, and reduces the logs of several workers along an axis that they lack.
+    What a step makes of statistics, such as those of batch norms, is averaged over the replicas, which would drift
+    apart; and a worker that died is told in a sentence.
+    """
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        if self._distribute_strategy is None:
+            return
+        for _, _, batches in iterator if iterator is not None else ():
+            data_batch = next(batches)
+            break
+        with self.distribute_strategy.scope():
+            self._symbolic_build(data_batch=keras.tree.map_structure(self._of_one_replica, data_batch))
+
+    def _of_one_replica(self, value):
+        return self.distribute_strategy.experimental_local_results(value)[0]
+
+    @functools.wraps(keras.Model.train_step)
+    def train_step(self, data):
+        statistics = live_statistics(self) if self.distribute_strategy.num_replicas_in_sync > 1 else []
+        before = [keras.ops.convert_to_tensor(v) for v in statistics]
+        logs = super().train_step(data)
+        average_changes(statistics, before, rows=keras.ops.shape(keras.tree.flatten(data)[0])[0])
+        return self._with_an_axis(logs)
+
+    @functools.wraps(keras.Model.test_step)
+    def test_step(self, data):
+        return self._with_an_axis(super().test_step(data))
+
+    def _with_an_axis(self, logs):
+        strategy = self.distribute_strategy
+        if not getattr(strategy.extended, "_in_multi_worker_mode", lambda: False)():
+            return logs
+        return keras.tree.map_structure(lambda v: keras.ops.reshape(v, [1]) if not v.shape.rank else v, logs)
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args, **options):
+        with lost_workers_told(self.distribute_strategy):
+            return super().fit(*args, **options)
+
+    @functools.wraps(keras.Model.evaluate)
+    def evaluate(self, *args, **options):
+        with lost_workers_told(self.distribute_strategy):
+            return super().evaluate(*args, **options)
+
+    @functools.wraps(keras.Model.predict)
+    def predict(self, *args, **options):
+        with lost_workers_told(self.distribute_strategy):
+            return super().predict(*args, **options)
+
+
+def live_statistics(model):
+    """The variables of `model` that a training step changes other than by gradients: what live layers average."""
+    leaves = [layer for layer in flat_layers(model) if layer.trainable and not layer._layers]
+    return [v for layer in leaves for v in layer._non_trainable_variables if "float" in v.dtype]
+
+
+def average_changes(variables, before, rows):
+    """Gives each of `variables` its value in `before` plus the mean change over the replicas, each counting its `rows`.
+
+    One that is at rest stays as it is, to the bit.
+    """
+    import tensorflow as tf
+
+    if variables:
+        rows = tf.cast(rows, tf.float32)
+        changes = [tf.cast(rows, b.dtype) * (v - b) for v, b in zip(variables, before)]
+        *changes, rows = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, [*changes, rows])
+        for variable, start, change in zip(variables, before, changes):
+            variable.assign(start + change / tf.cast(rows, start.dtype))
+
+
+def without_empty_batches(run, inputs):
+    """Calls `run(inputs)`; a replica whose share of a batch has no rows runs one of zeros and drops what comes of it.
+
+    TensorFlow's convolutions on processors give wrong shapes without rows, and norms give NaN.
+    """
+    import tensorflow as tf
+
+    tensors = keras.tree.flatten(inputs)
+    in_step = tf.distribute.get_strategy().num_replicas_in_sync > 1 and tf.distribute.get_replica_context() is not None
+    if not in_step or not all(tf.is_tensor(t) and t.shape.rank for t in tensors):
+        return run(inputs)
+    rows = tf.shape(tensors[0])[0]
+    missing = tf.cast(tf.equal(rows, 0), tf.int32)
+
+    def filled(tensor):
+        return tf.concat([tensor, tf.zeros(tf.concat([[missing], tf.shape(tensor)[1:]], 0), tensor.dtype)], 0)
+
+    return keras.tree.map_structure(lambda t: t[:rows], run(keras.tree.map_structure(filled, inputs)))
