@@ -2,6 +2,7 @@
 import functools
 
 import keras
+import tensorflow as tf
 
 from .distributing import lost_workers_told
 
@@ -149,19 +150,16 @@ class Replicated:
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         if self._distribute_strategy is None:
             return
-        for _, _, batches in iterator if iterator is not None else ():
-            data_batch = next(batches)
-            break
+        if iterator is not None:  # the specs tell enough, so no batch is drawn from the data
+            specs = iterator._distributed_dataset.element_spec
+            data_batch = keras.tree.map_structure(lambda s: getattr(s, "_value_specs", (s,))[0], specs)
         with self.distribute_strategy.scope():
-            self._symbolic_build(data_batch=keras.tree.map_structure(self._of_one_replica, data_batch))
-
-    def _of_one_replica(self, value):
-        return self.distribute_strategy.experimental_local_results(value)[0]
+            self._symbolic_build(data_batch=data_batch)
 
     @functools.wraps(keras.Model.train_step)
     def train_step(self, data):
         statistics = live_statistics(self) if self.distribute_strategy.num_replicas_in_sync > 1 else []
-        before = [keras.ops.convert_to_tensor(v) for v in statistics]
+        before = [keras.ops.copy(v) for v in statistics]
         logs = super().train_step(data)
         average_changes(statistics, before, rows=keras.ops.shape(keras.tree.flatten(data)[0])[0])
         return self._with_an_axis(logs)
@@ -169,6 +167,26 @@ class Replicated:
     @functools.wraps(keras.Model.test_step)
     def test_step(self, data):
         return self._with_an_axis(super().test_step(data))
+
+    def _make_function(self, step_function):
+        """With several replicas TensorFlow can't run several steps in one loop: they run one by one."""
+        run = super()._make_function(step_function)
+        if self.distribute_strategy.num_replicas_in_sync == 1 or self.steps_per_execution == 1:
+            return run
+
+        def one_by_one(iterator):
+            steps, self.steps_per_execution, logs = self.steps_per_execution, 1, None
+            try:
+                for _ in range(steps):
+                    logs = run(iterator)
+            except (StopIteration, tf.errors.OutOfRangeError):
+                if logs is None:
+                    raise
+            finally:
+                self.steps_per_execution = steps
+            return logs
+
+        return one_by_one
 
     def _with_an_axis(self, logs):
         strategy = self.distribute_strategy
@@ -203,8 +221,6 @@ def average_changes(variables, before, rows):
 
     One that is at rest stays as it is, to the bit.
     """
-    import tensorflow as tf
-
     if variables:
         rows = tf.cast(rows, tf.float32)
         changes = [tf.cast(rows, b.dtype) * (v - b) for v, b in zip(variables, before)]
@@ -218,8 +234,6 @@ def without_empty_batches(run, inputs):
 
     TensorFlow's convolutions on processors give wrong shapes without rows, and norms give NaN.
     """
-    import tensorflow as tf
-
     tensors = keras.tree.flatten(inputs)
     in_step = tf.distribute.get_strategy().num_replicas_in_sync > 1 and tf.distribute.get_replica_context() is not None
     if not in_step or not all(tf.is_tensor(t) and t.shape.rank for t in tensors):

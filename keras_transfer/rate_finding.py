@@ -116,9 +116,10 @@ class _Sweep(keras.callbacks.Callback):
         self.model.reset_metrics()  # so that the log holds the loss of this batch alone
 
     def on_train_batch_end(self, batch, logs=None):
-        if not np.isfinite(logs["loss"]):
+        loss = float(self.model.get_metrics_result()["loss"])  # of all replicas; in the log one without rows would count
+        if not np.isfinite(loss):
             self.model.stop_training = True
             return
-        self.losses.append(float(logs["loss"]))
+        self.losses.append(loss)
         smooth = smoothed(self.losses)
         self.model.stop_training = bool(smooth[-1] > _STOP_AT * smooth.min())
