@@ -1,5 +1,6 @@
 """The only file that touches names which Keras does not promise to keep; each function has a test that guards it."""
 import functools
+import itertools
 
 import keras
 import tensorflow as tf
@@ -164,6 +165,12 @@ class Replicated:
         average_changes(statistics, before, rows=keras.ops.shape(keras.tree.flatten(data)[0])[0])
         return self._with_an_axis(logs)
 
+    @functools.wraps(keras.Model.make_train_function)
+    def make_train_function(self, force=False):
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            accumulate_on_replicas(inner(self.optimizer))
+        return super().make_train_function(force=force)
+
     @functools.wraps(keras.Model.test_step)
     def test_step(self, data):
         return self._with_an_axis(super().test_step(data))
@@ -174,17 +181,9 @@ class Replicated:
         if self.distribute_strategy.num_replicas_in_sync == 1 or self.steps_per_execution == 1:
             return run
 
-        def one_by_one(iterator):
-            steps, self.steps_per_execution, logs = self.steps_per_execution, 1, None
-            try:
-                for _ in range(steps):
-                    logs = run(iterator)
-            except (StopIteration, tf.errors.OutOfRangeError):
-                if logs is None:
-                    raise
-            finally:
-                self.steps_per_execution = steps
-            return logs
+        def one_by_one(iterator):  # a step that found no batch would still have counted in the optimizer
+            first = next(iterator)
+            return run(batch for batch in itertools.chain([first], iterator))
 
         return one_by_one
 
@@ -208,6 +207,37 @@ class Replicated:
     def predict(self, *args, **options):
         with lost_workers_told(self.distribute_strategy):
             return super().predict(*args, **options)
+
+
+def accumulate_on_replicas(optimizer):
+    """Lets an optimizer with `gradient_accumulation_steps` work on several replicas.
+
+    Keras branches on each of them between adding a gradient up and using the sum, and TensorFlow can't have replicas
+    meet within a branch. Here they meet first and then branch together.
+    """
+    if not optimizer.gradient_accumulation_steps or optimizer.use_ema:
+        return
+
+    def apply(gradients, variables):
+        sums = [optimizer._accumulated_gradients[optimizer._get_variable_index(v)] for v in variables]
+
+        def use(gradients, variables):
+            means = [(g + s) / optimizer.gradient_accumulation_steps for g, s in zip(gradients, sums)]
+            optimizer._apply_weight_decay(variables)
+            optimizer._backend_update_step(optimizer._clip_gradients(means), variables, optimizer.learning_rate)
+            optimizer._backend_reset_gradient_accumulators()
+
+        def add(gradients, variables):
+            optimizer._backend_increment_gradient_accumulators(gradients, sums)
+
+        def together(strategy, *given):
+            due = (optimizer._iterations.value + 1) % optimizer.gradient_accumulation_steps == 0
+            each = strategy.extended.call_for_each_replica
+            tf.cond(due, lambda: each(use, args=given), lambda: each(add, args=given))
+
+        tf.distribute.get_replica_context().merge_call(together, args=(gradients, variables))
+
+    optimizer._backend_apply_gradients = apply
 
 
 def live_statistics(model):

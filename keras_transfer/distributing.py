@@ -1,8 +1,12 @@
 """`kt.strategy`: one line from one processor to many machines, and what the workers of a cluster must agree on."""
+import concurrent.futures
 import contextlib
+import functools
 import json
 import os
+import pathlib
 import re
+import tempfile
 
 from . import _check
 
@@ -181,6 +185,25 @@ def is_chief(strategy):
     resolver = strategy.cluster_resolver
     roles = resolver.cluster_spec().as_dict()
     return (resolver.task_type, resolver.task_id) == ("chief" if "chief" in roles else "worker", 0)
+
+
+def scratch():
+    """Returns a free path for what this worker has to write along with the chief, and is not kept."""
+    return pathlib.Path(tempfile.gettempdir()) / f"keras_transfer_{os.getpid()}" / "1"
+
+
+def outside_scope(function):
+    """Decorator: what is called in the scope of a strategy runs outside of it, in a thread that has entered none."""
+    @functools.wraps(function)
+    def call(*args, **options):
+        import tensorflow as tf
+
+        if not tf.distribute.has_strategy():
+            return function(*args, **options)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            return pool.submit(function, *args, **options).result()
+
+    return call
 
 
 def from_chief(content, strategy):

@@ -46,7 +46,8 @@ def find_learning_rate(model, dataset, *, lowest=1e-6, highest=1.0, steps=100):
         if isinstance(optimizer.get_config()["learning_rate"], dict):
             raise ValueError("The optimizer's learning rate is a schedule, which can't be moved. Compile with a "
                              "number, such as keras.optimizers.Adam(1e-3), to find one.")
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
     sweep = _Sweep(np.geomspace(lowest, highest, steps), optimizer)
     before = [(v, v.numpy()) for v in [*model.variables, *model.optimizer.variables]]
     try:

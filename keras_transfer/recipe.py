@@ -125,6 +125,8 @@ def _run(model, plan, state, saved, keeper, data, callbacks):
             if isinstance(metric, keras.metrics.Metric):
                 metric.reset_state()  # Keras doesn't before an epoch that builds them, and the phase before left its counts
         model.compile(optimizer=_optimizer(model, given, name, rate), **keep)
+        if not model.optimizer.built:  # what scales the loss for float16 has variables of its own
+            model.optimizer.build(model.trainable_variables)
         if saved is not None:
             _restore([*model.weights, *model.optimizer.variables], saved)
             saved = None
