@@ -40,16 +40,17 @@ def strategy(kind="auto"):
         ...     model = kt.attach(kt.backbone("ResNet50"), kt.heads.Classifier(labels))
     """
     name, _, address = str(kind).partition(":")
-    if not isinstance(kind, str) or address and name != "tpu":
-        name = kind  # which is none of them
-    _check.one_of(name, _KINDS, "kind of strategy")
+    _check.one_of(name if name == "tpu" else kind, _KINDS, "kind of strategy")
     if name == "auto":
-        name = _chosen()
-    key = kind if name == "tpu" else name
-    if key not in _made:
-        _made[key] = {"default": _default, "mirrored": _mirrored, "multi_worker": _multi_worker,
-                      "tpu": lambda: _tpu(address)}[name]()
-    return _made[key]
+        kind = name = _chosen()
+    if name == "default":
+        import tensorflow as tf
+
+        return tf.distribute.get_strategy()
+    if kind not in _made:
+        made = {"mirrored": _mirrored, "multi_worker": _multi_worker}.get(name)
+        _made[kind] = _tpu(address) if made is None else made()
+    return _made[kind]
 
 
 def _chosen():
@@ -58,12 +59,6 @@ def _chosen():
     if sum(map(len, cluster().values())) > 1:
         return "multi_worker"
     return "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "default"
-
-
-def _default():
-    import tensorflow as tf
-
-    return tf.distribute.get_strategy() if not tf.distribute.has_strategy() else tf.distribute.OneDeviceStrategy("")
 
 
 def _mirrored():
@@ -75,9 +70,11 @@ def _mirrored():
 def _multi_worker():
     import tensorflow as tf
 
-    if not cluster():
+    workers = cluster()
+    if not workers:
         raise ValueError('`TF_CONFIG` is not set, so it is not known which workers there are. Set it on each of them, as in '
                          'TF_CONFIG=\'{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}\'.')
+    print(f"Joining the cluster of `TF_CONFIG`, when all its workers have started: {', '.join(sum(workers.values(), []))}", flush=True)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, tf.errors.OpError) as error:
@@ -94,7 +91,8 @@ def _tpu(address):
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, RuntimeError, ImportError, OSError, tf.errors.OpError) as error:
-        raise ValueError(f"There is no TPU {address!r} within reach ({_first_line(error)}). Give its name or address as in "
+        which = f"TPU {address!r}" if address else "TPU"
+        raise ValueError(f"There is no {which} within reach ({_first_line(error)}). Give its name or address as in "
                          '"tpu:NAME" or "tpu:grpc://10.0.0.2:8470", or "auto" to train without one.') from error
 
 
@@ -206,6 +204,16 @@ def outside_scope(function):
     return call
 
 
+def in_replica(function, *args):
+    """Calls a function; in the scope of a strategy but outside of a step on each replica, and returns the first one's result."""
+    import tensorflow as tf
+
+    if not tf.distribute.in_cross_replica_context():
+        return function(*args)
+    here = tf.distribute.get_strategy()
+    return tf.nest.map_structure(lambda value: here.experimental_local_results(value)[0], here.run(function, args=args))
+
+
 def from_chief(content, strategy):
     """Returns the bytes that the chief gives, on every worker; all of them have to call it."""
     if not is_several(strategy):
@@ -222,10 +230,10 @@ def from_chief(content, strategy):
         run = tf.function(lambda words: strategy.run(one, args=(words,)))
         return strategy.experimental_local_results(run(tf.constant(words)))[0].numpy()
 
-    length = int(sent(np.array([len(content)], "int64"))[0])
-    padded = content[:length].ljust(-(-length // 4) * 4, b"\0")
-    words = np.frombuffer(padded, "int32")
-    parts = [sent(words[start:start + _CHUNK]) for start in range(0, len(words), _CHUNK)]
+    with lost_workers_told(strategy):
+        length = int(sent(np.array([len(content)], "int64"))[0])
+        words = np.frombuffer(content[:length].ljust(-(-length // 4) * 4, b"\0"), "int32")
+        parts = [sent(words[start:start + _CHUNK]) for start in range(0, len(words), _CHUNK)]
     return b"".join(part.tobytes() for part in parts)[:length]
 
 
@@ -240,6 +248,6 @@ def lost_workers_told(strategy):
         if not is_several(strategy):
             raise
         named = re.findall(r"/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
-        who = " ".join(("The", *named[-1])) if named else "A worker"
+        who = " ".join(named[-1]).capitalize() if named else "A worker"
         raise RuntimeError(f"{who} of the cluster is gone, and no other can go on without it. Look for the error there and start "
                            "all workers again: `kt.fine_tune` with a `directory` goes on from its last whole epoch.") from error
