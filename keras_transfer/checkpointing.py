@@ -48,7 +48,7 @@ class RunState:
         for name, value in values.items():
             self.history.setdefault(name, []).append(value)
 
-    def save(self, directory, variables, strategy):
+    def save(self, directory, variables, strategy=None):
         """Writes the state and the values of `variables`, beside the old file and then in its place.
 
         Of several workers the chief alone writes, but all have to call it: values may have to be gathered.
@@ -64,7 +64,7 @@ class RunState:
         with atomic(pathlib.Path(directory) / FILE) as file:
             np.savez(file, told=np.array(text), **arrays)
 
-    def load(self, directory, strategy):
+    def load(self, directory, strategy=None):
         """Takes over the checkpoint in `directory`, if there is one, and returns the values of its variables.
 
         Several workers all take over the chief's, so that they are at the same epoch and need no shared disk.
