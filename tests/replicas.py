@@ -157,10 +157,29 @@ def found_rate(_=None):
 
 
 def gradual(_=None):
+    """The optimizer that is compiled knows the last block only, so the callback makes another; outside of the scope."""
     import keras_transfer as kt
+    from keras_transfer.distributing import outside_scope
 
-    model, (x, y) = trained_from(None), task(48)
-    return fitted(model, x, y, epochs=3, callbacks=[kt.GradualUnfreezing({1: "block_3", 2: "block_2"})])
+    model, (x, y) = trained_from("block_3"), task(48)
+    unfreezing = kt.GradualUnfreezing({1: "block_3", 2: "block_2"})
+    return outside_scope(fitted)(model, x, y, epochs=3, callbacks=[unfreezing])
+
+
+def outside(folder):
+    """What is given a model that was made in a scope, and called outside of it."""
+    import keras_transfer as kt
+    from keras_transfer.distributing import outside_scope
+
+    def run(model, data):
+        kt.freeze(model)
+        found = kt.find_learning_rate(model, data, steps=10)
+        logs = kt.fine_tune(model, task(33), task(33), head_epochs=1, epochs=1, last="block_2", seed=7, verbose=0).history
+        read = kt.predict(model, f"{folder}/red")
+        return {"rates": found.losses.tolist(), "loss": logs["loss"], "evaluate": model.evaluate(data, verbose=0),
+                "predict": [row["probability"] for row in read], "weights": flat(model)}
+
+    return outside_scope(run)(attached(), dataset(33, 8))
 
 
 def reloaded(_=None):

@@ -190,7 +190,16 @@ def test_what_keras_does_on_replicas_is_not_that():
     assert np.allclose(np.average(drifted, 0, weights=[8, 7]), parts[0], atol=1e-5)  # each counts its rows
 
 
-SAME = ("regularized", "many_steps", "accumulated", "found_rate", "gradual", "reloaded", "norms_together")
+SAME = (
+    "regularized",
+    "many_steps",
+    "accumulated",
+    "found_rate",
+    "gradual",
+    "outside",
+    "reloaded",
+    "norms_together",
+)
 
 
 @pytest.fixture(scope="module")
