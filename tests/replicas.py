@@ -21,7 +21,7 @@ RATE = 0.01
 # --- for tests
 
 
-def run(how, *what, arguments=(), count=1, timeout=240):
+def run(how, *what, arguments=(), count=1, timeout=600):
     """Runs functions of this module in `count` fresh processes; returns what each printed last, as dicts by function."""
     started = start([sys.executable, str(TESTS / "replicas.py"), how, *what, *map(str, arguments)], count)
     return [json.loads(said.splitlines()[-1]) for said in finish(started, timeout)]
@@ -42,7 +42,7 @@ def start(command, count=1, **environment):
     return started
 
 
-def finish(started, timeout=240, check=True):
+def finish(started, timeout=600, check=True):
     """Waits for processes and returns what they printed; all are killed if one fails or time is over."""
     until, said = time.monotonic() + timeout, []
     try:
