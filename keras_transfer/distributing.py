@@ -72,14 +72,15 @@ def _multi_worker():
 
     workers = cluster()
     if not workers:
-        raise ValueError('`TF_CONFIG` is not set, so it is not known which workers there are. Set it on each of them, as in '
-                         'TF_CONFIG=\'{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}\'.')
-    print(f"Joining the cluster of `TF_CONFIG`, when all its workers have started: {', '.join(sum(workers.values(), []))}", flush=True)
+        raise ValueError('`TF_CONFIG` is not set, so it is not known which workers there are. Set it on each of them: '
+                         '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}.')
+    addresses = ", ".join(sum(workers.values(), []))
+    print(f"Joining the cluster of `TF_CONFIG`, when all its workers have started: {addresses}", flush=True)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, tf.errors.OpError) as error:
-        raise RuntimeError(f"This worker can't join the cluster of `TF_CONFIG` ({_first_line(error)}). Call "
-                           "kt.strategy before anything else with TensorFlow or Keras, and see that its own port is free.") from error
+        raise RuntimeError(f"This worker can't join the cluster of `TF_CONFIG` ({_first_line(error)}). Call kt.strategy "
+                           "before anything else with TensorFlow, and see that its own port is free.") from error
 
 
 def _tpu(address):
@@ -121,7 +122,8 @@ def cluster():
     except ValueError as error:
         raise ValueError(f"`TF_CONFIG` is no JSON ({error}). Received: {text[:200]!r}") from error
     if not isinstance(config, dict) or not isinstance(config.get("cluster"), dict) or not config["cluster"]:
-        raise ValueError(f'`TF_CONFIG` must have a "cluster" such as {{"worker": ["a:2222", "b:2222"]}}. Received: {text[:200]!r}')
+        raise ValueError('`TF_CONFIG` must have a "cluster" such as {"worker": ["a:2222", "b:2222"]}. '
+                         f"Received: {text[:200]!r}")
     workers = config["cluster"]
     for role, addresses in workers.items():
         _check_role(role, "cluster")
@@ -138,30 +140,33 @@ def cluster():
 def _check_role(role, where):
     if role not in _ROLES:
         raise ValueError(f"The {where} of `TF_CONFIG` has the type {role!r}, but all workers train alike here: only "
-                         f'{" and ".join(map(repr, _ROLES))} are supported (no parameter servers, no evaluator). List all '
-                         'machines as "worker".')
+                         f'{" and ".join(map(repr, _ROLES))} are supported (no parameter servers, no evaluator). '
+                         'List all machines as "worker".')
 
 
 def _check_addresses(addresses):
     for address in addresses:
         host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
         if not host or not port.isdecimal() or not 0 < int(port) < 65536 or host != host.strip() or "/" in host:
-            raise ValueError(f'The cluster of `TF_CONFIG` has the address {address!r}. Write each as "host:port", as in '
-                             '"10.0.0.1:2222".')
+            raise ValueError(f'The cluster of `TF_CONFIG` has the address {address!r}. Write each as "host:port", '
+                             'as in "10.0.0.1:2222".')
         if addresses.count(address) > 1:
-            raise ValueError(f"The cluster of `TF_CONFIG` has the address {address!r} twice. Each worker needs its own.")
+            raise ValueError(f"The cluster of `TF_CONFIG` has the address {address!r} twice. "
+                             "Each worker needs its own.")
 
 
 def _check_task(task, workers):
     kind, index = (task.get("type"), task.get("index")) if isinstance(task, dict) else (None, None)
     if kind is None:
-        raise ValueError('`TF_CONFIG` doesn\'t say which worker this is. Add a "task" such as {"type": "worker", "index": 0}.')
+        raise ValueError("`TF_CONFIG` doesn't say which worker this is. Add a "
+                         '"task" such as {"type": "worker", "index": 0}.')
     _check_role(kind, "task")
     if kind not in workers:
-        raise ValueError(f"The task of `TF_CONFIG` is a {kind!r}, of which its cluster has none. It has: {', '.join(workers)}.")
+        raise ValueError(f"The task of `TF_CONFIG` is a {kind!r}, of which its cluster has none. "
+                         f"It has: {', '.join(workers)}.")
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(workers[kind]):
-        raise ValueError(f"The task of `TF_CONFIG` has the index {index!r}, but the cluster has {len(workers[kind])} of type "
-                         f"{kind!r}: give a whole number from 0 to {len(workers[kind]) - 1}, each worker its own.")
+        raise ValueError(f"The task of `TF_CONFIG` has the index {index!r}, but the cluster has {len(workers[kind])} of "
+                         f"type {kind!r}: give a whole number from 0 to {len(workers[kind]) - 1}, each worker its own.")
 
 
 # --- the workers among themselves
@@ -205,7 +210,7 @@ def outside_scope(function):
 
 
 def in_replica(function, *args):
-    """Calls a function; in the scope of a strategy but outside of a step on each replica, and returns the first one's result."""
+    """Calls a function; in a strategy's scope but outside of a step on each replica, and returns the first's result."""
     import tensorflow as tf
 
     if not tf.distribute.in_cross_replica_context():
@@ -249,5 +254,6 @@ def lost_workers_told(strategy):
             raise
         named = re.findall(r"/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
         who = " ".join(named[-1]).capitalize() if named else "A worker"
-        raise RuntimeError(f"{who} of the cluster is gone, and no other can go on without it. Look for the error there and start "
-                           "all workers again: `kt.fine_tune` with a `directory` goes on from its last whole epoch.") from error
+        raise RuntimeError(f"{who} of the cluster is gone, and no other can go on without it. Look for the error there and "
+                           "start all workers again: `kt.fine_tune` with a `directory` goes on from its last whole "
+                           "epoch.") from error

@@ -170,6 +170,7 @@ def _over_replicas(total, count=None):
     if context is None:  # in a scope but not in a step, where Keras takes a share of means alone
         return total if count is None else ops.divide_no_nan(total, count) / replicas
     one = ops.ones_like(total) / replicas if count is None else count
-    everywhere, count = context.all_reduce(tf.distribute.ReduceOp.SUM, [ops.stop_gradient(total), ops.stop_gradient(one)])
+    mine = [ops.stop_gradient(total), ops.stop_gradient(one)]
+    everywhere, count = context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
     own = ops.divide_no_nan(total, count)
     return own + ops.stop_gradient(ops.divide_no_nan(everywhere, count) / replicas - own)

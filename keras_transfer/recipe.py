@@ -42,9 +42,9 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         epochs: the number of epochs with its last part trained; 0 leaves that phase out.
         last: what is trained then, as in `kt.unfreeze`; None: the last quarter of the layers, rounded to a block; or
             a function that sets the flags of the model: `lambda m: kt.unfreeze(m, "block11", norms=True)`.
-        directory: a folder for the checkpoint, made if needed. Of several workers (`kt.strategy`) the chief alone writes
-            and reads it and tells the others, so it may be on its own disk. A checkpoint of other epochs, seed, data or network is
-            refused; the settings of the optimizer are not compared.
+        directory: a folder for the checkpoint, made if needed. Of several workers (`kt.strategy`) the chief alone
+            writes and reads it and tells the others, so it may be on its own disk. A checkpoint of other epochs,
+            seed, data or network is refused; the settings of the optimizer are not compared.
         seed: a whole number for `keras.utils.set_random_seed`; None: drawn anew, or 0 if deterministic.
         deterministic: whether TensorFlow is told to give the same bits each time, for the rest of the process.
         callbacks: further Keras callbacks, begun and ended once in each phase. With a `LearningRateScheduler` or
@@ -123,7 +123,7 @@ def _run(model, plan, state, saved, keeper, data, callbacks):
         set_flags(model)
         for metric in keras.tree.flatten([keep.get("metrics"), keep.get("weighted_metrics")]):
             if isinstance(metric, keras.metrics.Metric):
-                metric.reset_state()  # Keras doesn't before an epoch that builds them, and the phase before left its counts
+                metric.reset_state()  # of what the phase before counted; Keras doesn't in an epoch that builds them
         model.compile(optimizer=_optimizer(model, given, name, rate), **keep)
         if not model.optimizer.built:  # what scales the loss for float16 has variables of its own
             model.optimizer.build(model.trainable_variables)

@@ -13,7 +13,7 @@ PACKAGES = ("keras-transfer", "tensorflow", "keras", "numpy")
 
 
 def write_run(path, model, *, labels, history, config):
-    """Writes a run folder: all of it, or nothing. Of several workers, all of which have to call it, the chief leaves one.
+    """Writes a run folder: all of it, or nothing. Several workers all have to call it, and the chief leaves one.
 
     Args:
         path: the folder, which must not exist yet.
