@@ -14,6 +14,7 @@ _HOME = {
     "layerwise": "rates", "find_learning_rate": "rate_finding", "fine_tune": "recipe",
     "load": "loading", "predict": "loading", "export": "exporting", "inspect": "inspecting",
     "report": "reporting", "cache_features": "store", "features": "store", "Store": "store",
+    "strategy": "distributing",
 }
 _MODULES = ("backbones", "heads", "data")
 _REGISTERING = ("network", "masking", "heads", "rates", "backbones.saved_model_layer")

@@ -1,5 +1,11 @@
 """The only file that touches names which Keras does not promise to keep; each function has a test that guards it."""
+import functools
+import itertools
+
 import keras
+import tensorflow as tf
+
+from .distributing import lost_workers_told
 
 
 def graph(layer):
@@ -146,3 +152,141 @@ def without_variables(function):
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     return convert_variables_to_constants_v2(function)
+
+
+class Replicated:
+    """Model mixin: trains under `MirroredStrategy` and `MultiWorkerMirroredStrategy` as on one device.
+
+    Keras 3.15 builds the model on the mean of the replicas' batches, which fails for several workers (its issue 20585)
+    and for batches that don't divide evenly, and reduces the logs of several workers along an axis that they lack.
+    What a step makes of statistics, such as those of batch norms, is averaged over the replicas, which would drift
+    apart; and a worker that died is told in a sentence.
+    """
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        if self._distribute_strategy is None:
+            return
+        if iterator is not None:  # the specs tell enough, so no batch is drawn from the data
+            specs = iterator._distributed_dataset.element_spec
+            data_batch = keras.tree.map_structure(lambda s: getattr(s, "_value_specs", (s,))[0], specs)
+        with self.distribute_strategy.scope():
+            self._symbolic_build(data_batch=data_batch)
+
+    @functools.wraps(keras.Model.train_step)
+    def train_step(self, data):
+        statistics = live_statistics(self) if self.distribute_strategy.num_replicas_in_sync > 1 else []
+        before = [keras.ops.copy(v) for v in statistics]
+        logs = super().train_step(data)
+        average_changes(statistics, before, rows=keras.ops.shape(keras.tree.flatten(data)[0])[0])
+        return self._with_an_axis(logs)
+
+    @functools.wraps(keras.Model.make_train_function)
+    def make_train_function(self, force=False):
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            accumulate_on_replicas(inner(self.optimizer))
+        return super().make_train_function(force=force)
+
+    @functools.wraps(keras.Model.test_step)
+    def test_step(self, data):
+        return self._with_an_axis(super().test_step(data))
+
+    def _make_function(self, step_function):
+        """With several replicas TensorFlow can't run several steps in one loop: they run one by one."""
+        run = super()._make_function(step_function)
+        if self.distribute_strategy.num_replicas_in_sync == 1 or self.steps_per_execution == 1:
+            return run
+
+        def one_by_one(iterator):  # a step that found no batch would still have counted in the optimizer
+            first = next(iterator)
+            return run(batch for batch in itertools.chain([first], iterator))
+
+        return one_by_one
+
+    def _with_an_axis(self, logs):
+        strategy = self.distribute_strategy
+        if not getattr(strategy.extended, "_in_multi_worker_mode", lambda: False)():
+            return logs
+        return keras.tree.map_structure(lambda v: keras.ops.reshape(v, [1]) if not v.shape.rank else v, logs)
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args, **options):
+        with lost_workers_told(self.distribute_strategy):
+            return super().fit(*args, **options)
+
+    @functools.wraps(keras.Model.evaluate)
+    def evaluate(self, *args, **options):
+        with lost_workers_told(self.distribute_strategy):
+            return super().evaluate(*args, **options)
+
+    @functools.wraps(keras.Model.predict)
+    def predict(self, *args, **options):
+        with lost_workers_told(self.distribute_strategy):
+            return super().predict(*args, **options)
+
+
+def accumulate_on_replicas(optimizer):
+    """Lets an optimizer with `gradient_accumulation_steps` work on several replicas.
+
+    Keras branches on each of them between adding a gradient up and using the sum, and TensorFlow can't have replicas
+    meet within a branch. Here they meet first and then branch together.
+    """
+    if not optimizer.gradient_accumulation_steps or optimizer.use_ema:
+        return
+
+    def apply(gradients, variables):
+        sums = [optimizer._accumulated_gradients[optimizer._get_variable_index(v)] for v in variables]
+
+        def use(gradients, variables):
+            means = [(g + s) / optimizer.gradient_accumulation_steps for g, s in zip(gradients, sums)]
+            optimizer._apply_weight_decay(variables)
+            optimizer._backend_update_step(optimizer._clip_gradients(means), variables, optimizer.learning_rate)
+            optimizer._backend_reset_gradient_accumulators()
+
+        def add(gradients, variables):
+            optimizer._backend_increment_gradient_accumulators(gradients, sums)
+
+        def together(strategy, *given):
+            due = (optimizer._iterations.value + 1) % optimizer.gradient_accumulation_steps == 0
+            each = strategy.extended.call_for_each_replica
+            tf.cond(due, lambda: each(use, args=given), lambda: each(add, args=given))
+
+        tf.distribute.get_replica_context().merge_call(together, args=(gradients, variables))
+
+    optimizer._backend_apply_gradients = apply
+
+
+def live_statistics(model):
+    """The variables of `model` that a training step changes other than by gradients: what live layers average."""
+    leaves = [layer for layer in flat_layers(model) if layer.trainable and not layer._layers]
+    return [v for layer in leaves for v in layer._non_trainable_variables if "float" in v.dtype]
+
+
+def average_changes(variables, before, rows):
+    """Gives each of `variables` its value in `before` plus the mean change over the replicas, each counting its `rows`.
+
+    One that is at rest stays as it is, to the bit.
+    """
+    if variables:
+        rows = tf.cast(rows, tf.float32)
+        changes = [tf.cast(rows, b.dtype) * (v - b) for v, b in zip(variables, before)]
+        *changes, rows = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, [*changes, rows])
+        for variable, start, change in zip(variables, before, changes):
+            variable.assign(start + change / tf.cast(rows, start.dtype))
+
+
+def without_empty_batches(run, inputs):
+    """Calls `run(inputs)`; a replica whose share of a batch has no rows runs one of zeros and drops what comes of it.
+
+    TensorFlow's convolutions on processors give wrong shapes without rows, and norms give NaN.
+    """
+    tensors = keras.tree.flatten(inputs)
+    in_step = tf.distribute.get_strategy().num_replicas_in_sync > 1 and tf.distribute.get_replica_context() is not None
+    if not in_step or not all(tf.is_tensor(t) and t.shape.rank for t in tensors):
+        return run(inputs)
+    rows = tf.shape(tensors[0])[0]
+    missing = tf.cast(tf.equal(rows, 0), tf.int32)
+
+    def filled(tensor):
+        return tf.concat([tensor, tf.zeros(tf.concat([[missing], tf.shape(tensor)[1:]], 0), tensor.dtype)], 0)
+
+    return keras.tree.map_structure(lambda t: t[:rows], run(keras.tree.map_structure(filled, inputs)))

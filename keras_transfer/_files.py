@@ -35,11 +35,11 @@ class atomic:
 class folder:
     """Context: a new folder beside `path` that takes its place when all is written, and vanishes on an error.
 
-    Folders above it that had to be made vanish with it.
+    Folders above it that had to be made vanish with it. With `keep=False` it vanishes in any case.
     """
 
-    def __init__(self, path):
-        self.path = pathlib.Path(path)
+    def __init__(self, path, keep=True):
+        self.path, self.keep = pathlib.Path(path), keep
 
     def __enter__(self):
         self.made = [parent for parent in self.path.parents if not parent.exists()]
@@ -53,7 +53,7 @@ class folder:
 
     def __exit__(self, kind, error, trace):
         try:
-            if kind is None:
+            if kind is None and self.keep:
                 os.chmod(self.beside, 0o755)  # mkdtemp makes folders that only their owner can read
                 os.rename(self.beside, self.path)
         finally:

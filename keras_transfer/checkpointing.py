@@ -1,11 +1,13 @@
 """The state of a run of `fine_tune`, and its checkpoint: one file, replaced whole after every epoch."""
 import dataclasses
+import io
 import json
 import pathlib
 import zipfile
 
 import numpy as np
 
+from . import distributing
 from ._files import atomic
 
 FILE = "checkpoint.npz"
@@ -46,29 +48,37 @@ class RunState:
         for name, value in values.items():
             self.history.setdefault(name, []).append(value)
 
-    def save(self, directory, variables):
+    def save(self, directory, variables, strategy=None):
         """Writes the state and the values of `variables`, beside the old file and then in its place.
+
+        Of several workers the chief alone writes, but all have to call it: values may have to be gathered.
 
         Raises:
             OSError: the disk is full or the folder can't be written; the old checkpoint is untouched.
         """
         arrays = {f"now_{i}": v.numpy() for i, v in enumerate(variables)}
         arrays |= {f"best_{i}": a for i, a in enumerate(self.best_weights or [])}
+        if not distributing.is_chief(strategy):
+            return
         text = json.dumps({name: value for name, value in vars(self).items() if name != "best_weights"})
         with atomic(pathlib.Path(directory) / FILE) as file:
             np.savez(file, told=np.array(text), **arrays)
 
-    def load(self, directory):
+    def load(self, directory, strategy=None):
         """Takes over the checkpoint in `directory`, if there is one, and returns the values of its variables.
+
+        Several workers all take over the chief's, so that they are at the same epoch and need no shared disk.
 
         Raises:
             ValueError: the checkpoint is of a run with other settings, or no checkpoint of ours.
         """
         path = pathlib.Path(directory) / FILE
-        if not path.exists():
+        is_here = distributing.is_chief(strategy) and path.exists()
+        content = distributing.from_chief(path.read_bytes() if is_here else b"", strategy)
+        if not content and not is_here:
             return None
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 told = json.loads(str(arrays["told"]))
                 numbered = {prefix: [arrays[f"{prefix}_{i}"] for i in range(len(arrays.files))
                                      if f"{prefix}_{i}" in arrays.files] for prefix in ("now", "best")}

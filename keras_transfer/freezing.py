@@ -92,15 +92,16 @@ class GradualUnfreezing(keras.callbacks.Callback):
         for last in self.stages.values():  # an unknown name is found now, not after hours
             unfreeze(model, last, norms=self.norms)
         unfreeze(model, norms=True)
-        optimizer = model.optimizer
-        wanted = {_compat.variable_key(optimizer, v) for v in model.trainable_variables}
-        if not optimizer.built:
-            optimizer.build(model.trainable_variables)
-        elif wanted - _compat.built_for(optimizer):
-            new = remade(optimizer)
-            new.build(model.trainable_variables)
-            carry_moments(optimizer, new)
-            _compat.replace_optimizer(model, new)
+        with model.distribute_strategy.scope():
+            optimizer = model.optimizer
+            wanted = {_compat.variable_key(optimizer, v) for v in model.trainable_variables}
+            if not optimizer.built:
+                optimizer.build(model.trainable_variables)
+            elif wanted - _compat.built_for(optimizer):
+                new = remade(optimizer)
+                new.build(model.trainable_variables)
+                carry_moments(optimizer, new)
+                _compat.replace_optimizer(model, new)
         freeze(model)
         model.make_train_function(force=True)
 

@@ -57,9 +57,10 @@ class Masked(keras.losses.Loss):
         each = self._each(y_true, y_pred)
         weight = ops.cast(seen, each.dtype) * ops.cast(weight, each.dtype)
         total = ops.sum(each * weight)
-        count = {"sum": ops.ones_like(total), "mean_with_sample_weight": ops.sum(weight)}.get(
-            self.reduction, ops.sum(ops.cast(seen, each.dtype)))
-        return _over_replicas(ops.divide_no_nan(total, count))
+        if self.reduction == "sum":
+            return _over_replicas(total)
+        counted = weight if self.reduction == "mean_with_sample_weight" else ops.cast(seen, each.dtype)
+        return _over_replicas(total, ops.sum(counted))
 
     def call(self, y_true, y_pred):
         return self(y_true, y_pred)
@@ -154,8 +155,22 @@ def _like(x, y_pred):
     return ops.expand_dims(x, -1) if 0 < len(x.shape) == len(y_pred.shape) - 1 else x
 
 
-def _over_replicas(loss):
-    """Keras adds the gradients of the replicas up, so each gives its share of the mean."""
+def _over_replicas(total, count=None):
+    """Returns `total / count`, both over all replicas, so that it matters not where labels are missing.
+
+    Keras adds the gradients of the replicas up, and logs the mean of their values times their number. So the value is
+    the same on each of them, a share of the whole, and the gradient is that of the replica's own part.
+    """
     import tensorflow as tf
 
-    return loss / tf.distribute.get_strategy().num_replicas_in_sync
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    context = tf.distribute.get_replica_context()
+    if replicas == 1:
+        return total if count is None else ops.divide_no_nan(total, count)
+    if context is None:  # in a scope but not in a step, where Keras takes a share of means alone
+        return total if count is None else ops.divide_no_nan(total, count) / replicas
+    one = ops.ones_like(total) / replicas if count is None else count
+    mine = [ops.stop_gradient(total), ops.stop_gradient(one)]
+    everywhere, count = context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
+    own = ops.divide_no_nan(total, count)
+    return own + ops.stop_gradient(ops.divide_no_nan(everywhere, count) / replicas - own)

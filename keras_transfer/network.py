@@ -5,7 +5,7 @@ from . import _check, _compat
 
 
 @keras.saving.register_keras_serializable("keras_transfer")
-class Network(keras.Model):
+class Network(_compat.Replicated, keras.Model):
     """A Functional model whose frozen layers run in inference mode, and which refuses a forgotten `compile`.
 
     `kt.backbone` and `kt.attach` make it. In use it is a plain Functional `keras.Model`: `fit`, `save`, `export`,
@@ -21,10 +21,13 @@ class Network(keras.Model):
     """
 
     def call(self, inputs, training=None, mask=None):
-        for tensor, its_mask in zip(keras.tree.flatten(inputs), keras.tree.flatten(mask)):
-            if its_mask is not None:
-                _compat.set_mask(tensor, its_mask)
-        return _Walk(training).run(self, inputs)
+        def run(inputs):
+            return _Walk(training).run(self, inputs)
+
+        masks = [pair for pair in zip(keras.tree.flatten(inputs), keras.tree.flatten(mask)) if pair[1] is not None]
+        for tensor, its_mask in masks:
+            _compat.set_mask(tensor, its_mask)
+        return run(inputs) if masks else _compat.without_empty_batches(run, inputs)
 
     def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **options):
         for argument, value in [("loss", loss), ("loss_weights", loss_weights), ("metrics", metrics),

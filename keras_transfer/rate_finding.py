@@ -46,7 +46,8 @@ def find_learning_rate(model, dataset, *, lowest=1e-6, highest=1.0, steps=100):
         if isinstance(optimizer.get_config()["learning_rate"], dict):
             raise ValueError("The optimizer's learning rate is a schedule, which can't be moved. Compile with a "
                              "number, such as keras.optimizers.Adam(1e-3), to find one.")
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
     sweep = _Sweep(np.geomspace(lowest, highest, steps), optimizer)
     before = [(v, v.numpy()) for v in [*model.variables, *model.optimizer.variables]]
     try:
@@ -116,9 +117,10 @@ class _Sweep(keras.callbacks.Callback):
         self.model.reset_metrics()  # so that the log holds the loss of this batch alone
 
     def on_train_batch_end(self, batch, logs=None):
-        if not np.isfinite(logs["loss"]):
+        loss = float(self.model.get_metrics_result()["loss"])  # of all replicas; in the log one without rows would count
+        if not np.isfinite(loss):
             self.model.stop_training = True
             return
-        self.losses.append(float(logs["loss"]))
+        self.losses.append(loss)
         smooth = smoothed(self.losses)
         self.model.stop_training = bool(smooth[-1] > _STOP_AT * smooth.min())

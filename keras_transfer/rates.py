@@ -80,10 +80,11 @@ def remade(optimizer, **changes):
 
 
 def _by_path(optimizer):
-    """The moments by their path without the optimizer's name; doubtful ones left out."""
+    """The moments by their path without the optimizer's name; doubtful ones and half-accumulated gradients left out."""
     paths = [v.path.split("/", 1)[-1] for v in optimizer.variables]
     return {path: v for path, v in zip(paths, optimizer.variables)
-            if paths.count(path) == 1 and path not in ("iteration", "learning_rate")}
+            if paths.count(path) == 1 and path not in ("iteration", "learning_rate")
+            and not path.endswith("gradient_accumulator")}
 
 
 def _base(optimizer):

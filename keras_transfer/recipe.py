@@ -6,7 +6,7 @@ import shutil
 import keras
 import numpy as np
 
-from . import _check, _compat, blocks
+from . import _check, _compat, blocks, distributing
 from .assembling import objectives
 from .checkpointing import RunState
 from .fitting import check_data, info_of
@@ -47,8 +47,9 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         epochs: the number of epochs with its last part trained; 0 leaves that phase out.
         last: what is trained then, as in `kt.unfreeze`; None: the last quarter of the layers, rounded to a block; or
             a function that sets the flags of the model: `lambda m: kt.unfreeze(m, "block11", norms=True)`.
-        directory: a folder for the checkpoint, made if needed. A checkpoint of other epochs, seed, data or network is
-            refused; the settings of the optimizer are not compared.
+        directory: a folder for the checkpoint, made if needed. Of several workers (`kt.strategy`) the chief alone
+            writes and reads it and tells the others, so it may be on its own disk. A checkpoint of other epochs,
+            seed, data or network is refused; the settings of the optimizer are not compared.
         seed: a whole number for `keras.utils.set_random_seed`; None: drawn anew, or 0 if deterministic.
         cache: whether what is frozen is computed once instead of in every epoch (see `kt.cache_features`). "auto": where
             that changes nothing, for sets of kt.data without random augmentation and for arrays, if there are no
@@ -79,15 +80,17 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         seed = 0 if seed is None else seed
         tf.config.experimental.enable_op_determinism()
     drawn = int(np.random.SeedSequence().generate_state(1)[0] >> 1) if seed is None else _check.whole(seed, "seed")
+    strategy = model.distribute_strategy
+    drawn = int(distributing.from_chief(str(drawn).encode(), strategy))
     keras.utils.set_random_seed(drawn % 2**32)
     state = RunState({"head_epochs": head_epochs, "epochs": epochs, "seed": seed,
                       "last": "a function" if callable(last) else last,
                       "weights": len(model.weights), "parameters": model.count_params(),
                       "data": getattr(info_of(train), "fingerprint", None)}, drawn)
-    saved = None if directory is None else state.load(directory)
+    saved = None if directory is None else state.load(directory, strategy)
     keeper = _Keeper(state, directory, callbacks)
     data = {"train": train, "validation": validation, "verbose": verbose, "cache": cache, "directory": directory}
-    with model.distribute_strategy.scope():
+    with strategy.scope():
         _run(model, plan, state, saved, keeper, data, callbacks)
     return _history(model, state)
 
@@ -128,7 +131,12 @@ def _run(model, plan, state, saved, keeper, data, callbacks):
         if number < state.phase or state.finished and number > state.phase:
             continue
         set_flags(model)
+        for metric in keras.tree.flatten([keep.get("metrics"), keep.get("weighted_metrics")]):
+            if isinstance(metric, keras.metrics.Metric):
+                metric.reset_state()  # of what the phase before counted; Keras doesn't in an epoch that builds them
         model.compile(optimizer=_optimizer(model, given, name, rate), **keep)
+        if not model.optimizer.built:  # what scales the loss for float16 has variables of its own
+            model.optimizer.build(model.trainable_variables)
         if saved is not None:
             _restore([*model.weights, *model.optimizer.variables], saved)
             saved = None
@@ -142,7 +150,7 @@ def _run(model, plan, state, saved, keeper, data, callbacks):
         _restore(model.weights, state.best_weights)
     state.finished = True
     keeper.write(model)
-    if data["directory"] is not None:
+    if data["directory"] is not None and distributing.is_chief(model.distribute_strategy):
         shutil.rmtree(pathlib.Path(data["directory"], FEATURES), ignore_errors=True)
 
 
@@ -171,7 +179,8 @@ def _cache(cache, callbacks, deterministic):
 def _fit(model, keep, data, keeper, callbacks):
     """Trains one phase, on features that are computed once where that is asked for or exact."""
     train, validation, verbose, directory = (data[k] for k in ("train", "validation", "verbose", "directory"))
-    features = None if directory is None else pathlib.Path(directory, FEATURES)
+    shared = directory is not None and data["cache"] and distributing.is_shared(directory, model.distribute_strategy)
+    features = pathlib.Path(directory, FEATURES) if shared else None
     reduced = data["cache"] and on_features(model, train, validation, *data["cache"], features, verbose)
     keeper.say(verbose, bool(reduced))
     learner = model
@@ -237,7 +246,7 @@ class _Keeper(keras.callbacks.Callback):
 
     def write(self, model):
         if self.directory is not None:
-            self.state.save(self.directory, [*model.weights, *model.optimizer.variables])
+            self.state.save(self.directory, [*model.weights, *model.optimizer.variables], model.distribute_strategy)
 
 
 def _restore(variables, values):

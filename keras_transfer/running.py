@@ -5,6 +5,7 @@ import json
 import pathlib
 import platform
 
+from . import distributing
 from ._files import folder
 
 NEEDED = ("image_size", "fit", "targets", "images", "split")  # of config.json, to read further photos
@@ -12,7 +13,7 @@ PACKAGES = ("keras-transfer", "tensorflow", "keras", "numpy")
 
 
 def write_run(path, model, *, labels, history, config):
-    """Writes a run folder: all of it, or nothing.
+    """Writes a run folder: all of it, or nothing. Several workers all have to call it, and the chief leaves one.
 
     Args:
         path: the folder, which must not exist yet.
@@ -25,7 +26,8 @@ def write_run(path, model, *, labels, history, config):
         FileExistsError: there is something at `path`.
         OSError: the disk is full or the folder can't be written; nothing is left behind.
     """
-    with folder(free(path)) as beside:
+    chief = distributing.is_chief(model.distribute_strategy)
+    with folder(free(path) if chief else distributing.scratch(), keep=chief) as beside:
         model.save(beside / "model.keras")
         _write_json(beside / "labels.json", labels)
         _write_json(beside / "config.json", {**config, "versions": versions()})

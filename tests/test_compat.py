@@ -162,3 +162,85 @@ def test_without_variables_replaces_them_by_what_they_are_now():
     variable.assign([0.0, 0.0])
     assert function.variables and not frozen.variables
     assert frozen(tf.ones((1, 2)))[0].numpy().tolist() == [[2.0, 3.0]]
+
+
+def in_step(strategy, function, *args):
+    """Runs a function on the replicas of a strategy as a training step would."""
+    return strategy.experimental_local_results(tf.function(lambda: strategy.run(function, args=args))())
+
+
+def test_replicated_builds_from_specs_and_draws_no_batch():
+    class Model(_compat.Replicated, keras.Model):
+        pass
+
+    drawn = []
+    data = tf.data.Dataset.range(4).map(lambda i: tf.numpy_function(lambda i: drawn.append(i) or np.float32(i), [i], tf.float32))
+    data = data.map(lambda x: (tf.reshape(x, [1]), tf.reshape(x, [1]))).batch(2)
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        inputs = keras.Input((1,))
+        model = Model(inputs, keras.layers.Dense(1)(inputs))
+        model.compile("sgd", "mse")
+    logs = model.fit(data, verbose=0, shuffle=False).history
+    assert sorted(drawn) == [0, 1, 2, 3] and np.isfinite(logs["loss"]).all() and model.evaluate(data, verbose=0) >= 0
+
+
+def test_replicated_does_nothing_to_logs_and_steps_of_one_process(model):
+    class Model(_compat.Replicated, keras.Model):
+        pass
+
+    ours = Model(model.inputs, model.outputs[0])
+    ours.compile("sgd", "mse", steps_per_execution=2)
+    logs = {"loss": tf.constant(1.0)}
+    assert ours._with_an_axis(logs) is logs
+    assert tf.distribute.MultiWorkerMirroredStrategy().extended._in_multi_worker_mode() is False  # without TF_CONFIG
+    assert ours.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0).history["loss"]
+    assert ours.fit.__doc__ == keras.Model.fit.__doc__
+
+
+def test_live_statistics_are_those_of_layers_that_train():
+    norm, frozen, normalization = keras.layers.BatchNormalization(), keras.layers.BatchNormalization(), keras.layers.Dropout(0.1)
+    model = keras.Sequential([keras.Input((2,)), keras.Sequential([keras.Input((2,)), norm]), frozen, normalization])
+    frozen.trainable = False
+    assert [id(v) for v in _compat.live_statistics(model)] == [id(norm.moving_mean), id(norm.moving_variance)]
+
+
+def test_average_changes_of_one_replica_are_its_own():
+    variable, before = keras.Variable([3.0], trainable=False), tf.constant([1.0])
+    strategy = tf.distribute.get_strategy()
+    strategy.run(lambda: _compat.average_changes([variable], [before], rows=tf.constant(4)))
+    assert variable.numpy().tolist() == [3.0]
+
+
+def test_empty_batches_are_filled_in_a_step_of_several_replicas_only(monkeypatch):
+    seen = []
+
+    def run(x):
+        seen.append(tuple(x.shape))
+        return {"y": x + 1.0}
+
+    assert _compat.without_empty_batches(run, tf.zeros((0, 2)))["y"].shape == (0, 2)
+    monkeypatch.setattr(type(tf.distribute.get_strategy()), "num_replicas_in_sync", 2)
+    assert _compat.without_empty_batches(run, tf.zeros((0, 2)))["y"].shape == (0, 2)
+    assert _compat.without_empty_batches(run, tf.ones((3, 2)))["y"].numpy().tolist() == [[2.0, 2.0]] * 3
+    assert _compat.without_empty_batches(run, tf.zeros((0, 2), tf.float32)[:0])["y"].shape == (0, 2)
+    assert seen == [(0, 2), (1, 2), (3, 2), (1, 2)]
+
+
+def test_accumulate_on_replicas_is_what_keras_does_on_one():
+    gradients = [[1.0, -2.0], [3.0, 1.0], [2.0, 2.0], [0.0, 1.0]]
+    results = []
+    for ours in (False, True):
+        variable = keras.Variable([1.0, 1.0])
+        optimizer = keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.01, clipnorm=1.0, gradient_accumulation_steps=2)
+        optimizer.build([variable])
+        stock = optimizer._backend_apply_gradients
+        if ours:
+            _compat.accumulate_on_replicas(optimizer)
+        assert (optimizer._backend_apply_gradients == stock) != ours
+        for gradient in gradients:
+            in_step(tf.distribute.get_strategy(), lambda g: optimizer.apply([g], [variable]), tf.constant(gradient))
+        results.append(variable.numpy().tolist())
+    assert results[0] == results[1] != [1.0, 1.0]
+    plain = keras.optimizers.SGD(0.1)
+    _compat.accumulate_on_replicas(plain)
+    assert "_backend_apply_gradients" not in vars(plain)

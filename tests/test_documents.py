@@ -151,6 +151,7 @@ def test_several_tasks_from_one_table_as_in_the_design(small):
         ("photos.py", ["pets", "tom.jpg"], "tom.jpg"),
         ("by_hand.py", ["pets"], "learning rate: "),
         ("features.py", ["pets", "features"], "scikit-learn on 1280 features: "),
+        ("cluster.py", ["pets", "checkpoints_of_two", "served_by_two"], "training on 1 replica(s)"),
         ("several_tasks.py", ["labels.csv", "photos", "breed", "species"], "species held-out accuracy"),
     ],
 )

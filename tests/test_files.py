@@ -58,3 +58,9 @@ def test_where_no_folder_can_be_made_nothing_is_left(tmp_path):
     with pytest.raises(NotADirectoryError), folder(tmp_path / "file" / "deep" / "1"):
         pass
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_folder_that_is_not_kept_leaves_nothing(tmp_path):
+    with folder(tmp_path / "deep" / "run", keep=False) as beside:
+        (beside / "file").write_text("content")
+    assert not list(tmp_path.iterdir())

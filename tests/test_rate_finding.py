@@ -94,3 +94,12 @@ def test_a_schedule_is_refused(model, dataset):
     )
     with pytest.raises(ValueError, match="learning rate is a schedule, which can't be moved. Compile with a number"):
         kt.find_learning_rate(model, dataset)
+
+
+def test_an_optimizer_that_scales_the_loss_is_left_as_it_was(model, dataset):
+    model.compile(optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01)), **kt.objectives(model))
+    model.fit(dataset, verbose=0)
+    before = [v.numpy() for v in model.optimizer.variables]
+    kt.find_learning_rate(model, dataset, steps=10)
+    assert len(model.optimizer.variables) == len(before)
+    assert all(np.array_equal(a, v.numpy()) for a, v in zip(before, model.optimizer.variables))

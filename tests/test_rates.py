@@ -184,3 +184,56 @@ def test_weights_of_equal_path_are_refused(small_backbone):
     else:
         with pytest.raises(ValueError, match="Two layers have weights of the same path"):
             kt.layerwise("adam", model, 0.5)
+
+
+def test_accumulated_half_batches_are_one_whole_batch(small_backbone):
+    """Layer-wise rates, weight decay and clipping act on the accumulated gradient, once."""
+    x, y = colour_task(16)
+    weights = []
+    for steps, size in [(None, 16), (2, 8)]:
+        keras.utils.set_random_seed(3)
+        model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+        for layer in model.get_layer("backbone").layers:
+            layer.rate = 0.0
+        kt.unfreeze(model)
+        sgd = keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.1, clipnorm=0.5, gradient_accumulation_steps=steps)
+        model.compile(optimizer=kt.layerwise(sgd, model, decay=0.5), **kt.objectives(model))
+        model.fit(x, y, batch_size=size, epochs=3, shuffle=False, verbose=0)
+        weights.append(values(model))
+    assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(*weights))
+    control = kt.attach(small_backbone(), kt.heads.Classifier(3))
+    assert not all(np.allclose(a, b, atol=1e-3) for a, b in zip(weights[0], values(control)))
+
+
+def test_a_gradient_half_accumulated_is_not_carried(model):
+    x, y = colour_task(16)
+    model.compile(optimizer=keras.optimizers.Adam(gradient_accumulation_steps=2), **kt.objectives(model))
+    model.fit(x[:12], y[:12], batch_size=4, verbose=0, shuffle=False)  # three batches: one is left over
+    new = kt.layerwise(keras.optimizers.Adam(gradient_accumulation_steps=2), model)
+    sums = [v.numpy() for v in new.variables if v.path.endswith("gradient_accumulator")]
+    left = [v.numpy() for v in model.optimizer.variables if v.path.endswith("gradient_accumulator")]
+    assert sums and not any(s.any() for s in sums) and any(a.any() for a in left)
+    assert any(v.numpy().any() for v in new.variables if v.path.endswith("momentum"))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_with_heads_and_losses_in_float32(small_backbone, policy):
+    """Layer-wise, unfreezing in `fit`, gradients accumulated, several steps at once: the loss falls all the same."""
+    x, y = colour_task(32)
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = kt.attach(small_backbone(), {"colour": kt.heads.Classifier(3), "light": kt.heads.Regressor()})
+        optimizer = kt.layerwise(keras.optimizers.Adam(0.01, gradient_accumulation_steps=2), model)
+        model.compile(optimizer=optimizer, steps_per_execution=2, **kt.objectives(model))
+        labels = {"colour": y, "light": x.mean((1, 2, 3)) / 255}
+        labels["light"][::3] = np.nan
+        unfreezing = kt.GradualUnfreezing({2: "block_3", 4: None})
+        losses = model.fit(x, labels, batch_size=8, epochs=8, verbose=0, callbacks=[unfreezing]).history["loss"]
+        outputs = model(x[:2])
+        halved = {layer.compute_dtype for layer in model.get_layer("backbone").layers if "conv" in layer.name}
+        value = model.loss["colour"](y[:2], outputs["colour"])
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert losses[-1] < losses[0] and np.isfinite(losses).all() and halved == {policy.removeprefix("mixed_")}
+    assert {o.dtype.name for o in outputs.values()} == {"float32"} == {value.dtype.name}
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")

@@ -203,6 +203,29 @@ def test_moments_of_the_head_are_kept_between_the_phases(model):
     )
 
 
+def test_metrics_of_a_phase_count_its_own_rows_only(model, photo_folder):
+    """Accuracy is a whole number of rows of the training set, in the first epoch of the second phase too."""
+    train, valid = sets(photo_folder)
+    history = kt.fine_tune(model, train, valid, head_epochs=1, epochs=2, seed=1, verbose=0).history
+    hits = np.array(history["accuracy"]) * len(kt.data.info(train).files)
+    assert np.allclose(hits, np.round(hits), atol=1e-3)
+
+
+def test_float16_goes_on_from_its_checkpoint(small_backbone, tmp_path):
+    """The loss scale is part of it, and `find_learning_rate` adds nothing to the optimizer."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        runs = []
+        for _ in range(2):
+            keras.utils.set_random_seed(2)
+            model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+            runs.append(kt.fine_tune(model, colour_task(16), head_epochs=2, epochs=1, seed=1, verbose=0, directory=tmp_path))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert runs[0].history == runs[1].history and len(runs[0].epoch) == 3
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
 def test_several_heads_with_missing_labels(small_backbone):
     x, y = colour_task(16)
     labels = {

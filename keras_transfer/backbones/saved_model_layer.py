@@ -6,7 +6,7 @@ import re
 import keras
 import tensorflow as tf
 
-from .. import _check, _compat
+from .. import _check, _compat, distributing
 from ..saved_model import embedding, fetching, hazards, reading
 
 _ENDPOINTS = ("serve", "serving_default", "default")  # of a SavedModel that can't be called itself
@@ -142,10 +142,11 @@ class SavedModelLayer(keras.layers.Layer):
             function = self._train if training else self._infer
         elif _takes_training(function):
             options["training"] = training and _was_traced_for_training(function)
-        outputs = self._run(function, inputs, options)
+        # TensorFlow can't call a loaded function in the scope of a strategy other than in a replica
+        outputs = distributing.in_replica(self._run, function, inputs, options)
         if self.trainable:
             for loss in self._losses_of_file:
-                self.add_loss(loss())
+                self.add_loss(distributing.in_replica(loss))
         return self._one_of(outputs)
 
     def _run(self, function, inputs, options):

@@ -6,7 +6,7 @@ import tempfile
 import keras
 import tensorflow as tf
 
-from .. import _check, _files
+from .. import _check, _files, distributing
 from ..running import versions
 from . import converting, verifying, warmup
 from .samples import samples as collected
@@ -26,6 +26,7 @@ class Exported(dict):
     path = subject = None
 
 
+@distributing.outside_scope  # a SavedModel that is loaded in a scope to be compared would be spread over its replicas
 def export(model, path, *, labels=None, formats=("saved_model",), top_k=None, calibration=None, on_error="row", config=None):
     """Writes a model for TF Serving, and for other runtimes, and checks that what was written says the same.
 
@@ -44,7 +45,8 @@ def export(model, path, *, labels=None, formats=("saved_model",), top_k=None, ca
     --prefer_tflite_model): `model.tflite`, `model_int8.tflite`, `model.onnx`, `model.xml` with `model.bin`. They take
     pixels (or text, or tensors) and give `HEAD/probabilities` and `HEAD`.
 
-    All is written whole or not at all. Every signature is then run from the written file.
+    All is written whole or not at all. Every signature is then run from the written file. Of several workers
+    (`kt.strategy`), all of which have to call it, the chief alone leaves something behind.
 
     Args:
         model: what `kt.attach` returned, any Functional `keras.Model`, or the path of a run folder.
@@ -81,8 +83,9 @@ def export(model, path, *, labels=None, formats=("saved_model",), top_k=None, ca
     what = subject(model, labels, config)
     assets = {"labels.json": what.labels, "config.json": {**what.config, "exported_with": versions()}}
     texts = {name: json.dumps(value, indent=1, ensure_ascii=False) + "\n" for name, value in assets.items()}
-    place, rows, found = target(path), collected(what, calibration), Exported()
-    with _files.folder(place) as folder:
+    chief = distributing.is_chief(what.model.distribute_strategy)
+    place, rows, found = target(path) if chief else distributing.scratch(), collected(what, calibration), Exported()
+    with _files.folder(place, keep=chief) as folder:
         if "saved_model" in formats:
             made = build(what, top_k, on_error)
             with _told(place):

@@ -8,9 +8,8 @@ import weakref
 import filelock
 import keras
 import numpy as np
-import tensorflow as tf
 
-from .. import _check, _compat
+from .. import _check, _compat, distributing
 from ..data.describing import described
 from . import keys, reading, sources
 from .engines.choosing import candidates
@@ -100,7 +99,7 @@ def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=
     columns = _columns(prefix, source, store)
     rows = rows_of(Layout("", columns, 1).row_bytes, source.step, source.count)
     network, mark = (None, None) if directory is None else (keys.of_network(prefix), source.mark())
-    worker = (0, 1) if directory is None else _worker(prefix.distribute_strategy)
+    worker = (0, 1) if directory is None else distributing.position(prefix.distribute_strategy)
     for engine, more in _with_more(candidates(store.engine)):
         key = "" if directory is None else keys.of_words(network, store.dtype, engine.name, mark, source.views, columns)
         shards = Shards(_folder(directory, key), Layout(key, columns, rows, source.views))
@@ -219,15 +218,6 @@ def _complete(filler, verbose):
         return shards.counts(known) or filler.fill()
     finally:
         lock.release()
-
-
-def _worker(strategy):
-    """Returns the number of this worker among all that train one model, and how many they are."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return 0, 1
-    cluster, here = strategy.cluster_resolver.cluster_spec().as_dict(), strategy.cluster_resolver
-    tasks = [(kind, number) for kind in ("chief", "worker") for number in range(len(cluster.get(kind, [])))]
-    return tasks.index((here.task_type, here.task_id)), len(tasks)
 
 
 def _with_more(items):

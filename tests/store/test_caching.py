@@ -109,7 +109,8 @@ def test_labels_and_weights_in_any_structure(model):
 def test_x_in_another_dtype_is_cast_as_fit_would(model, kind):
     x, y = numbers()
     x = (10 * x).astype(kind)
-    np.testing.assert_allclose(read(cached(model, (x, y)))[0], backbone(model, x.astype("float32")), rtol=1e-5, atol=1e-6)
+    expected = backbone(model, x.astype("float32"))
+    np.testing.assert_allclose(read(cached(model, (x, y)))[0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_several_tensors_that_cross_are_a_tuple():
@@ -374,7 +375,7 @@ def test_a_store_of_other_options_is_refused(options, text):
 
 def test_a_folder_that_can_not_be_written_is_a_clear_error(model, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match="can't be kept in .*file.*Not a directory.*give a `directory` that can be written"):
+    with pytest.raises(OSError, match="can't be kept in .*Not a directory.*give a `directory` that can be written"):
         cached(model, numbers(), tmp_path / "file" / "cache")
 
     def refuse(*_, **__):
@@ -435,8 +436,11 @@ def test_the_lock_of_a_killed_run_is_free(model, tmp_path, computed):
     cached(model, numbers(), tmp_path)
     (folder,) = tmp_path.iterdir()
     (folder / "store.json").unlink()
-    code = f"import filelock, time; filelock.FileLock({str(folder / '.lock-0')!r}).acquire(); print(1, flush=True); time.sleep(60)"
-    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    code = (
+        "import filelock, sys, time; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); "
+        "print(1, flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(folder / ".lock-0")], stdout=subprocess.PIPE)
     holder.stdout.readline()
     waiting = threading.Thread(target=cached, args=(model, numbers(), tmp_path))
     waiting.start()
@@ -455,7 +459,8 @@ def test_auto_falls_back_on_tensorflow_with_a_message(model, monkeypatch, capsys
     def unsuitable(self, *_):
         raise Unsuitable('OpenVINO can\'t run it. Give engine="tensorflow".')
 
-    monkeypatch.setattr(caching, "candidates", lambda engine: [OpenVINOEngine] + [TensorFlowEngine] * (engine == "auto"))
+    both = [OpenVINOEngine, TensorFlowEngine]
+    monkeypatch.setattr(caching, "candidates", lambda engine: both if engine == "auto" else both[:1])
     monkeypatch.setattr(OpenVINOEngine, "__init__", unsuitable)
     x, y = numbers()
     features, _ = kt.cache_features(model, (x, y), store=kt.Store(engine="auto"), verbose=1)
@@ -506,7 +511,8 @@ def run(path, wait=0.0, ready=lambda: None):
         TensorFlowEngine.run = compute
 
 def contents(path):
-    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file() and "lock" not in p.name}
+    files = [p for p in sorted(path.rglob("*")) if p.is_file() and "lock" not in p.name]
+    return {str(p.relative_to(path)): p.read_bytes() for p in files}
 
 draw = random.Random(0)
 for number in range(KILLS):
@@ -553,7 +559,8 @@ inputs = keras.Input((4,))
 layer = keras.layers.Dense(width)
 model = kt.attach(keras.Model(inputs, layer(inputs)), kt.heads.Classifier(2))
 kt.freeze(model)
-data = tf.data.Dataset.range(rows).map(lambda k: (tf.cast(tf.stack([k, k + 1, k * 2, k % 7]), tf.float32) / 1e4, k)).batch(64)
+numbers = lambda k: tf.cast(tf.stack([k, k + 1, k * 2, k % 7], -1), tf.float32) / 1e4
+data = tf.data.Dataset.range(rows).map(lambda k: (numbers(k), k)).batch(64)
 status = lambda key: int([l for l in open("/proc/self/status") if l.startswith(key)][0].split()[1]) / 1024
 def read(features):
     for x, k in features:
@@ -565,7 +572,7 @@ def measured(count):
                                        store=kt.Store(engine="tensorflow", key=str(count)), verbose=0)
     for _ in range(2):
         x, k = read(features)
-    expected = model.get_layer("backbone")(tf.cast(tf.stack([k, k + 1, k * 2, k % 7], 1), tf.float32) / 1e4)
+    expected = model.get_layer("backbone")(numbers(k))
     assert np.allclose(x, expected, rtol=1e-4, atol=1e-5)
 measured(1024)  # what happens once
 pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
@@ -598,7 +605,8 @@ import keras_transfer as kt
 from keras_transfer.store import shards
 from keras_transfer.store.engines.tensorflow import TensorFlowEngine
 shards.ROWS, seen, run = 32, [], TensorFlowEngine.run
-TensorFlowEngine.run = lambda self, batches, put: run(self, ((seen.extend(t[-1].tolist()) or t, x) for t, x in batches), put)
+noted = lambda batches: ((seen.extend(t[-1].tolist()) or t, x) for t, x in batches)
+TensorFlowEngine.run = lambda self, batches, put: run(self, noted(batches), put)
 keras.utils.set_random_seed(0)
 with strategy.scope():
     inputs = keras.Input((3,))

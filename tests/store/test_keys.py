@@ -42,6 +42,7 @@ def filled(model, value=0.5):
     return model
 
 
+@pytest.mark.slow
 def test_the_same_script_has_the_same_keys_in_another_process_whatever_came_before_it(tmp_path):
     import saved_models
 

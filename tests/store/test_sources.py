@@ -80,7 +80,7 @@ def test_a_view_is_a_pass_of_the_augmented_set_and_leaves_its_epoch_alone(photos
     train = photos(augment=keras.layers.RandomFlip("horizontal"), seed=3)
     source, epoch = source_of(train, 2), kt.data.info(train).epoch
     epoch.assign(7)
-    views = [[element for *_, element, _, _ in [(b[2], b[3], b[4]) for b in source.batches(v, [0, 1, 2], ROWS)]] for v in (0, 1)]
+    views = [[x for _, _, x, _, _ in source.batches(view, [0, 1, 2], ROWS)] for view in (0, 1)]
     assert epoch == 7 and source.views == 2
     for view in (0, 1):
         epoch.assign(view)

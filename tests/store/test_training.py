@@ -110,7 +110,7 @@ def test_real_networks_have_equal_losses_at_every_share(calibrated, sets, name):
     features = model.get_layer("backbone")(next(iter(train))[0], training=False).numpy()
     assert features.std() > 0.01
     for share, rate in RATES.items():
-        rate = rate * STEEPER.get(name, 1) if share < 1 else rate
+        rate = rate * STEEPER.get(name, 1)
         frozen(model, share)
         print(name, share)
         tested = valid if share == 1.0 else None
@@ -195,7 +195,8 @@ def test_validation_is_one_pass_with_a_key_of_its_own(model, tmp_path):
 
 def test_the_folder_of_a_run_that_ends_keeps_no_features(model, sets, tmp_path):
     train, valid = sets()
-    kt.fine_tune(model, train, valid, head_epochs=1, epochs=1, last="block_3", directory=tmp_path, cache=TENSORFLOW, verbose=0)
+    options = {"head_epochs": 1, "epochs": 1, "last": "block_3", "cache": TENSORFLOW, "verbose": 0}
+    kt.fine_tune(model, train, valid, directory=tmp_path, **options)
     assert not list(tmp_path.rglob("*.npy")) and list(tmp_path.iterdir())
 
 

@@ -69,7 +69,8 @@ def left_alone():
     yield "used twice", keras.Model(inputs, keras.layers.BatchNormalization()(conv(conv(inputs))))
     bn = keras.layers.BatchNormalization()
     yield "a norm used twice", keras.Model(inputs, bn(bn(keras.layers.Conv2D(3, 3)(inputs))))
-    yield "another axis", keras.Model(inputs, keras.layers.BatchNormalization(axis=1)(keras.layers.Conv2D(3, 3)(inputs)))
+    yield "another axis", keras.Model(
+        inputs, keras.layers.BatchNormalization(axis=1)(keras.layers.Conv2D(3, 3)(inputs)))
     yield "a layer between", keras.Model(
         inputs, keras.layers.BatchNormalization()(keras.layers.ReLU()(keras.layers.Conv2D(3, 3)(inputs))))
     yield "half precision", keras.Model(

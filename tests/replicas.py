@@ -1,0 +1,332 @@
+"""The same training on one device, on two replicas or on two workers, in processes of their own.
+
+python replicas.py HOW WHAT ... runs functions of this module by name and prints what they return as one line of JSON.
+HOW: "one"; "two", a `MirroredStrategy` over two processors; "workers", what `TF_CONFIG` says.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+TESTS = pathlib.Path(__file__).parent
+RATE = 0.01
+
+
+# --- for tests
+
+
+def run(how, *what, arguments=(), count=1, timeout=600):
+    """Runs functions of this module in `count` fresh processes; returns what each printed last, as dicts by function."""
+    started = start([sys.executable, str(TESTS / "replicas.py"), how, *what, *map(str, arguments)], count)
+    return [json.loads(said.splitlines()[-1]) for said in finish(started, timeout)]
+
+
+def start(command, count=1, **environment):
+    """Starts a command in `count` processes, which `TF_CONFIG` makes the workers of a cluster if there are several."""
+    env = {**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "PYTHONUNBUFFERED": "1", **environment}
+    workers = [f"127.0.0.1:{port}" for port in free_ports(count)]
+    started = []
+    for index in range(count):
+        task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        own = {**env, "TF_CONFIG": json.dumps(task)} if count > 1 else env
+        errors = tempfile.TemporaryFile("w+")
+        process = subprocess.Popen(command, env=own, cwd=TESTS.parent, text=True, stdout=subprocess.PIPE, stderr=errors)
+        process.errors = errors
+        started.append(process)
+    return started
+
+
+def finish(started, timeout=600, check=True):
+    """Waits for processes and returns what they printed; all are killed if one fails or time is over."""
+    until, said = time.monotonic() + timeout, []
+    try:
+        for process in started:
+            said.append(process.communicate(timeout=max(1, until - time.monotonic()))[0])
+            if check and process.returncode:
+                raise AssertionError(f"exit {process.returncode}: {errors_of(process)[-3000:]}")
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    return said
+
+
+def errors_of(process):
+    """What an ended process wrote to its standard error."""
+    process.errors.seek(0)
+    return process.errors.read()
+
+
+def free_ports(count):
+    """Ports of this machine that were free a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+# --- what is run, in the scope of the strategy
+
+
+def gaps(_=None):
+    """Labels missing more on one replica than on the other, and batches that leave a replica without rows."""
+    model, x, y = trained_from("block_2"), *task(90)
+    y[::4], y[:8] = -1, -1
+    logs = model.fit(x, y, batch_size=16, epochs=2, validation_data=(x[:33], y[:33]), shuffle=False, verbose=0).history
+    logs["evaluate"] = model.evaluate(x[:49], y[:49], batch_size=16, verbose=0)
+    logs["predict"] = model.predict(x[:33], batch_size=16, verbose=0).ravel().tolist()
+    logs["on_batch"] = [float(v) for v in model.train_on_batch(x[20:27], y[20:27])]
+    return {**logs, "weights": flat(model), "iterations": int(model.optimizer.iterations.numpy())}
+
+
+def gaps_by_replica(_=None):
+    """The control: the mean over the labels of each replica by itself, as Keras has it."""
+    from keras_transfer import masking
+
+    with patched(masking, "_over_replicas", lambda total, count: masking.ops.divide_no_nan(total, count) / 2):
+        return gaps()
+
+
+def norms(_=None, synchronized=False):
+    """Batch norms that train; what their statistics are on each replica."""
+    import tensorflow as tf
+
+    # no Adam: the gradients of biases below norms are rounding errors, which it would make as large as any
+    model, x, y = trained_from(None, norms=True, synchronized=synchronized, optimizer="SGD"), *task(45)
+    logs = model.fit(x, y, batch_size=15, epochs=2, shuffle=False, verbose=0).history
+    statistic = model.get_layer("backbone").get_layer("block_2_bn").moving_mean.value
+    parts = tf.distribute.get_strategy().experimental_local_results(statistic)
+    return {**logs, "parts": [part.numpy().tolist() for part in parts], "weights": flat(model)}
+
+
+def norms_together(_=None):
+    return norms(synchronized=True)
+
+
+def norms_apart(_=None):
+    """The control: statistics as Keras leaves them."""
+    from keras_transfer import _compat
+
+    with patched(_compat, "average_changes", lambda *_, **__: None):
+        return norms()
+
+
+def regularized(_=None):
+    import keras
+
+    model, x, y = trained_from("block_3"), *task(40)
+    model.get_layer("backbone").get_layer("block_3_conv").kernel.regularizer = keras.regularizers.L2(0.1)
+    return fitted(model, x, y)
+
+
+def many_steps(_=None):
+    return fitted(trained_from("block_3", steps_per_execution=4), *task(90), validate=True)
+
+
+def accumulated(_=None):
+    return fitted(trained_from("block_3", gradient_accumulation_steps=2), *task(64))
+
+
+def halves(_=None):
+    """Float16 with loss scaling, and accumulated gradients."""
+    import keras
+
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model, (x, y) = trained_from("block_3", gradient_accumulation_steps=2), task(64)
+        logs = fitted(model, x, y, epochs=4)
+        return {"loss": logs["loss"], "optimizer": type(model.optimizer).__name__, "outputs": model(x[:2]).dtype.name}
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def found_rate(_=None):
+    import keras_transfer as kt
+
+    found = kt.find_learning_rate(trained_from("block_3"), dataset(33, 8), steps=12)
+    return {"losses": found.losses.tolist(), "suggestion": found.suggestion}
+
+
+def gradual(_=None):
+    """The optimizer that is compiled knows the last block only, so the callback makes another; outside of the scope."""
+    import keras_transfer as kt
+    from keras_transfer.distributing import outside_scope
+
+    model, (x, y) = trained_from("block_3"), task(48)
+    unfreezing = kt.GradualUnfreezing({1: "block_3", 2: "block_2"})
+    return outside_scope(fitted)(model, x, y, epochs=3, callbacks=[unfreezing])
+
+
+def outside(folder):
+    """What is given a model that was made in a scope, and called outside of it."""
+    import keras_transfer as kt
+    from keras_transfer.distributing import outside_scope
+
+    def run(model, data):
+        kt.freeze(model)
+        found = kt.find_learning_rate(model, data, steps=10)
+        logs = kt.fine_tune(model, task(33), task(33), head_epochs=1, epochs=1, last="block_2", seed=7, verbose=0).history
+        read = kt.predict(model, f"{folder}/red")
+        return {"rates": found.losses.tolist(), "loss": logs["loss"], "evaluate": model.evaluate(data, verbose=0),
+                "predict": [row["probability"] for row in read], "weights": flat(model)}
+
+    return outside_scope(run)(attached(), dataset(33, 8))
+
+
+def reloaded(_=None):
+    """Saved and loaded, it trains on as it would have."""
+    import keras_transfer as kt
+
+    model, (x, y) = trained_from("block_3"), task(48)
+    fitted(model, x, y)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(f"{folder}/model.keras")
+        again = kt.load(f"{folder}/model.keras")
+    return {"loss": [*fitted(model, x, y)["loss"], *fitted(again, x, y)["loss"]], "weights": flat(again)}
+
+
+def exported(folder):
+    import keras_transfer as kt
+
+    model = trained_from(None)
+    fitted(model, *task(16))
+    return {**kt.export(model, f"{folder}/served/1"), "written": os.path.isdir(f"{folder}/served/1")}
+
+
+def tuned(folder, callbacks=()):
+    """`fine_tune` on the photos in `folder`, without callbacks on features in memory."""
+    import keras_transfer as kt
+
+    train, valid, _ = kt.data.photos(folder, size=16, batch_size=8)
+    model = attached()
+    history = kt.fine_tune(model, train, valid, head_epochs=2, epochs=2, last="block_2", seed=7, verbose=0,
+                           callbacks=callbacks)
+    return {**history.history, "weights": flat(model), "evaluate": model.evaluate(valid, verbose=0)}
+
+
+def tuned_whole(folder):
+    import keras
+
+    return tuned(folder, [keras.callbacks.Callback()])
+
+
+def saved_model(folder):
+    """The SavedModel `folder/norms` with a penalty and norms that train: its statistics on each replica."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    import keras_transfer as kt
+
+    keras.utils.set_random_seed(0)
+    model = kt.attach(kt.backbone(f"hub:{folder}/norms"), kt.heads.Classifier(3))
+    kt.unfreeze(model)
+    model.compile(optimizer=keras.optimizers.SGD(RATE), **kt.objectives(model))
+    x, y = np.random.default_rng(0).normal(size=(40, 6)).astype("float32"), task(40)[1]
+    logs = model.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0).history
+    layer, here = model.get_layer("backbone").get_layer("saved_model"), tf.distribute.get_strategy()
+    parts = [[part.numpy().tolist() for part in here.experimental_local_results(v.value)] for v in layer.non_trainable_weights]
+    predicted = model.predict(x[:5], verbose=0)
+    exported = kt.export(model, f"{folder}/served")
+    return {**logs, "parts": parts, "apart": float(abs(model(x[:5]).numpy() - predicted).max()), "exported": max(exported.values())}
+
+
+# --- parts of these
+
+
+def attached(**options):
+    """A model of the small backbone without dropout: replicas would drop other units."""
+    import keras
+
+    import conftest
+    import keras_transfer as kt
+
+    keras.utils.set_random_seed(0)
+    model = kt.attach(conftest.small_backbone.__wrapped__()(), kt.heads.Classifier(3))
+    for layer in model.get_layer("backbone").layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = options.get("synchronized", False)
+    return model
+
+
+def trained_from(last, norms=False, synchronized=False, steps_per_execution=1, optimizer="Adam", **options):
+    import keras
+
+    import keras_transfer as kt
+
+    model = attached(synchronized=synchronized)
+    kt.unfreeze(model, last, norms=norms)
+    model.compile(optimizer=kt.layerwise(getattr(keras.optimizers, optimizer)(RATE, **options), model),
+                  steps_per_execution=steps_per_execution, **kt.objectives(model))
+    return model
+
+
+def fitted(model, x, y, validate=False, **options):
+    logs = model.fit(x, y, batch_size=16, shuffle=False, verbose=0, validation_data=(x[:33], y[:33]) if validate else None,
+                     **{"epochs": 2, **options}).history
+    return {**logs, "weights": flat(model)}
+
+
+def flat(model):
+    return [float(number) for weight in model.weights if "float" in weight.dtype for number in weight.numpy().ravel()]
+
+
+def task(count):
+    from support import colour_task
+
+    return colour_task(count)
+
+
+def dataset(count, size):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices(task(count)).batch(size)
+
+
+@contextlib.contextmanager
+def patched(owner, name, value):
+    held = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, held)
+
+
+def strategy(how):
+    import keras_transfer as kt
+
+    if how == "workers":
+        return kt.strategy("auto")
+    import tensorflow as tf
+
+    if how == "one":
+        return kt.strategy("auto")
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def main(how, *what):
+    """Runs functions by name; the last argument is their folder, if it is none of them."""
+    names = [name for name in what if name in globals()]
+    with strategy(how).scope():
+        said = {name: globals()[name](what[-1]) for name in names}
+    print(json.dumps(said))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    main(*sys.argv[1:])

@@ -1,0 +1,302 @@
+"""One line from one device to several: replicas and workers train as one device does, and what goes wrong is told."""
+
+import json
+import os
+import signal
+import sys
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_transfer as kt
+import replicas
+import saved_models
+from keras_transfer import distributing
+
+TWO = {"worker": ["a:2222", "b:2222"]}
+
+
+def config(monkeypatch, cluster=None, task=None, text=None):
+    given = {"cluster": cluster, "task": {"type": "worker", "index": 0} if task is None else task}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(given) if text is None else text)
+
+
+# --- kinds
+
+
+def test_without_gpus_or_cluster_it_is_the_default_strategy(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    for kind in ("auto", "default"):
+        assert kt.strategy(kind) is tf.distribute.get_strategy() and kt.strategy(kind).num_replicas_in_sync == 1
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    assert kt.strategy() is tf.distribute.get_strategy()
+
+
+def test_auto_takes_what_there_is(monkeypatch):
+    made = {"mirrored": object(), "multi_worker": object()}
+    monkeypatch.setattr(distributing, "_made", made)
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU:0", "GPU:1"])
+    assert kt.strategy("auto") is made["mirrored"]
+    config(monkeypatch, {"worker": ["a:2222"]})
+    assert kt.strategy("auto") is made["mirrored"]
+    config(monkeypatch, TWO)
+    assert kt.strategy("auto") is made["multi_worker"]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU:0"])
+    monkeypatch.delenv("TF_CONFIG")
+    assert kt.strategy("auto") is tf.distribute.get_strategy()
+
+
+def test_a_process_has_one_mirrored_strategy(monkeypatch):
+    monkeypatch.setattr(distributing, "_made", {})
+    calls = []
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: calls.append(1) or object())
+    assert kt.strategy("mirrored") is kt.strategy("mirrored") and calls == [1]
+
+
+@pytest.mark.parametrize("kind", ["mirored", "multi_worker:a", "auto:", None, 2])
+def test_an_unknown_kind_is_refused(kind):
+    with pytest.raises(ValueError, match="Unknown kind of strategy"):
+        kt.strategy(kind)
+    with pytest.raises(ValueError, match="Did you mean 'mirrored'"):
+        kt.strategy("mirored")
+
+
+def test_a_tpu_that_is_not_there_is_told():
+    with pytest.raises(ValueError, match=r'^There is no TPU within reach \(.*\). Give its name or address as in "tpu:NAME"'):
+        kt.strategy("tpu")
+
+
+def test_workers_without_a_cluster_are_told(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ValueError, match="`TF_CONFIG` is not set.*Set it on each of them"):
+        kt.strategy("multi_worker")
+
+
+def test_too_late_for_a_cluster_is_told(monkeypatch):
+    """This process has run TensorFlow long ago."""
+    tf.constant(1.0) + 1.0
+    config(monkeypatch, {"worker": ["127.0.0.1:1", "127.0.0.1:2"]})
+    with pytest.raises(RuntimeError, match=r"^This worker can't join the cluster.*Call kt.strategy before anything else"):
+        kt.strategy("auto")
+
+
+# --- TF_CONFIG
+
+
+@pytest.mark.parametrize(
+    "given, error",
+    [
+        ({"text": "{worker"}, "`TF_CONFIG` is no JSON .*Received: '{worker'"),
+        ({"text": '["a:1"]'}, '`TF_CONFIG` must have a "cluster"'),
+        ({"text": '{"task": {"type": "worker", "index": 0}}'}, '`TF_CONFIG` must have a "cluster"'),
+        ({"cluster": {}}, '`TF_CONFIG` must have a "cluster"'),
+        ({"cluster": {"worker": "a:2222"}}, "must be a list of addresses"),
+        ({"cluster": {"worker": []}}, "must be a list of addresses"),
+        ({"cluster": {**TWO, "ps": ["c:1"]}}, "type 'ps', but all workers train alike"),
+        ({"cluster": {**TWO, "evaluator": ["c:1"]}}, "type 'evaluator', but all workers"),
+        ({"cluster": TWO, "task": {"type": "evaluator", "index": 0}}, "The task of .*'evaluator'"),
+        ({"cluster": {"chief": ["c:1", "d:1"]}, "task": {"type": "chief", "index": 0}}, 'one "chief" at most'),
+        ({"cluster": {"worker": ["a:2222", "a:2222"]}}, "has the address 'a:2222' twice"),
+        ({"cluster": {"worker": ["a:2222"], "chief": ["a:2222"]}}, "has the address 'a:2222' twice"),
+        ({"cluster": {"worker": ["a:2222", "b"]}}, "has the address 'b'. Write each as \"host:port\""),
+        ({"cluster": {"worker": ["a:2222", "b:70000"]}}, "has the address 'b:70000'"),
+        ({"cluster": {"worker": ["a:2222", "http://b:80"]}}, "has the address 'http://b:80'"),
+        ({"cluster": {"worker": ["a:2222", 7]}}, "has the address 7"),
+        ({"cluster": TWO, "task": {}}, "doesn't say which worker this is"),
+        ({"cluster": TWO, "task": []}, "doesn't say which worker this is"),
+        ({"cluster": TWO, "task": {"type": "chief", "index": 0}}, "is a 'chief', of which its cluster has none"),
+        ({"cluster": TWO, "task": {"type": "worker", "index": 2}}, "index 2, but the cluster has 2 .* from 0 to 1"),
+        ({"cluster": TWO, "task": {"type": "worker", "index": -1}}, "the index -1"),
+        ({"cluster": TWO, "task": {"type": "worker", "index": "1"}}, "the index '1'"),
+        ({"cluster": TWO, "task": {"type": "worker"}}, "the index None"),
+    ],
+)
+def test_a_wrong_tf_config_is_refused_at_once(monkeypatch, given, error):
+    config(monkeypatch, **given)
+    for kind in ("auto", "multi_worker"):
+        with pytest.raises(ValueError, match=error) as raised:
+            kt.strategy(kind)
+        assert "\n" not in str(raised.value)
+
+
+def test_right_ones_are_read(monkeypatch):
+    config(monkeypatch, TWO, {"type": "worker", "index": 1})
+    assert distributing.cluster() == TWO
+    chief = {"chief": ["10.0.0.1:2222"], "worker": ["[::1]:2222"]}
+    config(monkeypatch, chief, {"type": "chief", "index": 0})
+    assert distributing.cluster() == chief
+
+
+# --- workers among themselves
+
+
+def test_a_process_alone_is_the_chief_and_hears_itself():
+    here = tf.distribute.get_strategy()
+    assert distributing.is_chief(here) and not distributing.is_several(here)
+    assert distributing.from_chief(b"abc", here) == b"abc"
+
+
+def test_what_is_called_in_a_scope_runs_outside_of_it():
+    @distributing.outside_scope
+    def where(factor):
+        if factor == 0:
+            raise KeyError("of the function")
+        return factor * tf.distribute.has_strategy(), threading.current_thread()
+
+    assert where(1) == (0, threading.current_thread())
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        inside, thread = where(factor=1)
+        assert not inside and thread is not threading.current_thread() and tf.distribute.has_strategy()
+        with pytest.raises(KeyError, match="of the function"):
+            where(0)
+
+
+def test_a_lost_worker_is_told_in_one_sentence(monkeypatch):
+    lost = tf.errors.UnavailableError(None, None, "Error from /job:worker/task:1: gone:\n/job:worker/replica:0/task:1")
+    with pytest.raises(tf.errors.UnavailableError), distributing.lost_workers_told(tf.distribute.get_strategy()):
+        raise lost
+    monkeypatch.setattr(distributing, "is_several", lambda strategy: True)
+    with pytest.raises(RuntimeError, match="^Worker 1 of the cluster is gone, .*`directory` goes on from its last whole epoch.$"):
+        with distributing.lost_workers_told(None):
+            raise lost
+
+
+# --- the same training on one device and on several
+
+
+def same(one, other, *names, tolerance=1e-5):
+    """Compares numbers by name; returns how many were compared."""
+    for name in names or one:
+        assert np.allclose(one[name], other[name], atol=tolerance, rtol=tolerance), name
+    return sum(np.size(one[name]) for name in names or one)
+
+
+def test_two_replicas_train_as_one_with_gaps_and_empty_shares():
+    (two,) = replicas.run("two", "gaps")
+    one = replicas.gaps()
+    assert same(one, two["gaps"]) > 1000 and len(two["gaps"]["predict"]) == 99
+
+
+@pytest.mark.slow
+def test_what_keras_does_on_replicas_is_not_that():
+    """The controls: a mean over the labels of each replica by itself, and statistics that drift apart."""
+    (two,) = replicas.run("two", "gaps_by_replica", "norms", "norms_apart")
+    assert np.abs(np.subtract(replicas.gaps()["weights"], two["gaps_by_replica"]["weights"])).max() > 1e-4
+    parts, drifted = two["norms"]["parts"], two["norms_apart"]["parts"]
+    assert parts[0] == parts[1] and np.abs(np.subtract(*drifted)).max() > 1e-3
+    assert np.allclose(np.average(drifted, 0, weights=[8, 7]), parts[0], atol=1e-5)  # each counts its rows
+
+
+SAME = (
+    "regularized",
+    "many_steps",
+    "accumulated",
+    "found_rate",
+    "gradual",
+    "outside",
+    "reloaded",
+    "norms_together",
+)
+
+
+@pytest.fixture(scope="module")
+def one(photo_folder):
+    return {name: getattr(replicas, name)(photo_folder) for name in (*SAME, "gaps", "tuned", "tuned_whole", "halves")}
+
+
+def check_all(one, several):
+    for name in (*SAME, "tuned", "tuned_whole"):
+        compared = [key for key in one[name] if key not in ("phase", "parts")]
+        assert same(one[name], several[name], *compared), name
+    assert several["tuned"]["phase"] == ["head"] * 2 + ["tune"] * 2
+    halves = several["halves"]
+    assert (halves["optimizer"], halves["outputs"]) == ("LossScaleOptimizer", "float32")
+    assert np.allclose(halves["loss"], one["halves"]["loss"], rtol=2e-3) and halves["loss"][-1] < halves["loss"][0]
+
+
+@pytest.mark.slow
+def test_two_replicas_train_as_one(one, photo_folder, tmp_path):
+    saved_models.reusable(tmp_path / "norms")
+    (two,) = replicas.run("two", *SAME, "tuned", "tuned_whole", "halves", arguments=[photo_folder])
+    check_all(one, two)
+    (two,) = replicas.run("two", "exported", "saved_model", arguments=[tmp_path])
+    assert two["exported"].pop("written") and max(two["exported"].values()) < 1e-5
+    (mean, variance) = two["saved_model"]["parts"]
+    assert mean[0] == mean[1] != [0.0] * 4 and variance[0] == variance[1] and two["saved_model"]["apart"] < 1e-6
+    assert two["saved_model"]["exported"] < 1e-5
+
+
+@pytest.mark.slow
+def test_two_workers_train_as_one(one, photo_folder, tmp_path):
+    first, second = replicas.run("workers", "gaps", *SAME, "tuned", "tuned_whole", "halves", arguments=[photo_folder], count=2)
+    check_all(one, first)
+    assert same(one["gaps"], first["gaps"]) > 1000
+    for name in first:  # and all are of one mind, to the bit
+        assert first[name] == second[name], name
+
+
+@pytest.mark.slow
+def test_of_two_workers_the_chief_alone_leaves_something(tmp_path):
+    saved_models.reusable(tmp_path / "norms")
+    said = replicas.run("workers", "exported", "saved_model", arguments=[tmp_path], count=2)
+    assert sorted(os.listdir(tmp_path)) == ["norms", "served"] and sorted(os.listdir(tmp_path / "served")) == ["1", "2"]
+    for worker in said:
+        worker["exported"].pop("written")
+        assert max(worker["exported"].values()) < 1e-5 and worker["saved_model"]["exported"] < 1e-5
+    assert said[0]["saved_model"]["parts"] == said[1]["saved_model"]["parts"]
+
+
+# --- killed, and begun again
+
+RUN = """if 1:
+    import hashlib, json, sys, keras_transfer as kt
+    strategy = kt.strategy("auto")
+    import keras, conftest
+    folder, directory = sys.argv[1:3]
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model = kt.attach(conftest.small_backbone.__wrapped__()(), kt.heads.Classifier(3, dropout=0.2))
+    train, valid, _ = kt.data.photos(folder, size=16, batch_size=8)
+    history = kt.fine_tune(model, train, valid, head_epochs=3, epochs=3, last="block_2", directory=directory, seed=7,
+                           deterministic=True, verbose=2)
+    digest = hashlib.sha256(b"".join(w.numpy().tobytes() for w in model.weights)).hexdigest()
+    print(json.dumps([digest, history.history["loss"]]))
+"""
+
+
+def begun(folder, directory):
+    """Starts the two workers of a run."""
+    return replicas.start([sys.executable, "-c", RUN, str(folder), str(directory)], 2)
+
+
+def read_until(process, word, times):
+    while times:
+        line = process.stdout.readline()
+        assert line, replicas.errors_of(process)[-3000:]
+        times -= word in line
+
+
+@pytest.mark.slow
+def test_a_run_of_two_workers_killed_and_begun_again_ends_with_the_same_bits(photo_folder, tmp_path):
+    """One worker is killed in each phase: the other ends with a sentence; at last both are killed."""
+    expected = [said.splitlines()[-1] for said in replicas.finish(begun(photo_folder, tmp_path / "whole"))]
+    assert expected[0] == expected[1] and len(json.loads(expected[0])[1]) == 6
+    for victim, epochs in [(1, 2), (0, 2)]:
+        started = begun(photo_folder, tmp_path / "killed")
+        read_until(started[victim], "Epoch", epochs)
+        started[victim].send_signal(signal.SIGKILL)
+        replicas.finish(started, timeout=90, check=False)
+        other = started[1 - victim]
+        last = replicas.errors_of(other).strip().splitlines()[-1]
+        assert other.returncode == 1 and last.startswith(f"RuntimeError: Worker {victim} of the cluster is gone"), last
+    started = begun(photo_folder, tmp_path / "killed")
+    read_until(started[0], "Epoch", 1)
+    for process in started:
+        process.send_signal(signal.SIGKILL)
+    replicas.finish(started, check=False)
+    resumed = replicas.finish(begun(photo_folder, tmp_path / "killed"))
+    assert [said.splitlines()[-1] for said in resumed] == expected and "from epoch" in resumed[0]
+    assert sorted(os.listdir(tmp_path / "killed")) == ["checkpoint.npz"]
