@@ -240,6 +240,27 @@ def saved_model(folder):
     return {**logs, "parts": parts, "apart": float(abs(model(x[:5]).numpy() - predicted).max()), "exported": max(exported.values())}
 
 
+def shared(folder):
+    """Whether the workers see one folder, and what they are told of folders of their own; where the features were made."""
+    import keras_transfer as kt
+    from keras_transfer import distributing
+    from keras_transfer.store import training
+
+    here = strategy("workers")
+    number, _ = distributing.position(here)
+    found, place = [distributing.is_shared(path, here) for path in (f"{folder}/all", f"{folder}/own{number}")], []
+    kept = training.kept
+    noting = lambda prefix, part, directory, *rest: place.append(directory and directory.parent.name) or kept(prefix, part, directory, *rest)  # noqa: E731
+    with patched(training, "kept", noting):
+        for path in (f"{folder}/all", f"{folder}/own{number}"):
+            with here.scope():
+                model = attached()
+            train, _, _ = kt.data.photos(f"{folder}/photos", size=16, batch_size=8)
+            history = kt.fine_tune(model, train, head_epochs=2, epochs=0, directory=path, seed=1, verbose=0).history
+    left = sorted(p.name for name in ("all", f"own{number}") for p in pathlib.Path(folder, name).iterdir())
+    return {"found": found, "place": place, "left": left, "loss": history["loss"]}
+
+
 # --- parts of these
 
 

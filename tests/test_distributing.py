@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -139,6 +140,12 @@ def test_a_process_alone_is_the_chief_and_hears_itself():
     assert distributing.from_chief(b"abc", here) == b"abc"
 
 
+def test_a_process_alone_shares_every_folder(tmp_path):
+    here = kt.strategy("default")
+    assert distributing.is_shared(tmp_path / "none", here) and distributing.position(here) == (0, 1)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_called_in_a_scope_runs_outside_of_it():
     @distributing.outside_scope
     def where(factor):
@@ -247,6 +254,17 @@ def test_of_two_workers_the_chief_alone_leaves_something(tmp_path):
         worker["exported"].pop("written")
         assert max(worker["exported"].values()) < 1e-5 and worker["saved_model"]["exported"] < 1e-5
     assert said[0]["saved_model"]["parts"] == said[1]["saved_model"]["parts"]
+
+
+@pytest.mark.slow
+def test_workers_that_share_a_folder_share_the_making_of_features(photo_folder, tmp_path):
+    """Those with folders of their own each make all of them, and train the same."""
+    shutil.copytree(photo_folder, tmp_path / "photos")
+    said = [worker["shared"] for worker in replicas.run("workers", "shared", arguments=[tmp_path], count=2)]
+    for worker in said:
+        assert worker["found"] == [True, False] and worker["place"] == ["all", None]
+        assert worker["loss"] == said[0]["loss"] and worker["loss"][1] < worker["loss"][0]
+    assert [worker["left"] for worker in said] == [["checkpoint.npz"] * 2, ["checkpoint.npz"]]  # that of the chief alone
 
 
 # --- killed, and begun again
