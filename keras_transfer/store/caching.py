@@ -101,7 +101,8 @@ def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=
     network, mark = (None, None) if directory is None else (keys.of_network(prefix), source.mark())
     worker = (0, 1) if directory is None else distributing.position(prefix.distribute_strategy)
     for engine, more in _with_more(candidates(store.engine)):
-        key = "" if directory is None else keys.of_words(network, store.dtype, engine.name, mark, source.views, columns)
+        key = "" if directory is None else keys.of_words(
+            network, store.dtype, engine.name, mark, source.views, columns)
         shards = Shards(_folder(directory, key), Layout(key, columns, rows, source.views))
         if directory is None:
             weakref.finalize(shards, shutil.rmtree, shards.path, ignore_errors=True)

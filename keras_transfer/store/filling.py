@@ -30,7 +30,8 @@ class Filler:
 
     def __init__(self, shards, source, engine, worker=(0, 1), verbose=0):
         self.shards, self.source, self.worker = shards, source, worker
-        self.engine, self.whole = functools.cache(engine), {}  # whole: the shards of each view that are known to be whole
+        self.engine = functools.cache(engine)
+        self.whole = {}  # the shards of each view that are known to be whole
         self.say, self.progress = print if verbose else (lambda text: None), verbose in (1, "auto")
 
     def fill(self):
@@ -54,7 +55,8 @@ class Filler:
             return self.source.count
         numbers = self.shards.numbers(count)
         self.whole[view] = {s for s in numbers if self.shards.whole(view, s, count)}
-        self._compute(view, [s for s in numbers if s not in self.whole[view] and (view * len(numbers) + s) % of == number])
+        missing = [s for s in numbers if s not in self.whole[view]]
+        self._compute(view, [s for s in missing if (view * len(numbers) + s) % of == number])
         return count
 
     def _compute(self, view, numbers):

@@ -68,8 +68,8 @@ def room(directory):
 
 def unwritable(path, error):
     """Returns the error to raise in the place of an `OSError` that came of writing to `path`."""
-    return type(error)(error.errno, f"The features can't be kept in {str(path)!r} ({error.strerror}). What was written stays: "
-                       "make room, or give a `directory` that can be written.")
+    return type(error)(error.errno, f"The features can't be kept in {str(path)!r} ({error.strerror}). What was written "
+                       "stays: make room, or give a `directory` that can be written.")
 
 
 class Shards:
@@ -124,7 +124,8 @@ class Shards:
         try:
             told = json.loads((self.path / "store.json").read_text())
             counts = [int(count) for count in told["counts"]]
-            if told != self._record(counts) or len(counts) != self.layout.views or known and set(counts) != {known}:
+            fits = len(counts) == self.layout.views and (known is None or set(counts) == {known})
+            if told != self._record(counts) or not fits:
                 return None
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -223,13 +224,14 @@ def _mapped(path, dtype):
 
 
 def _allow(files):
-    """Raises the number of files that this process may hold open, of which each mapped one takes one, if it's too low."""
+    """Raises the number of files that this process may hold open, if it's too low: each mapped one takes one."""
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = len(os.listdir("/dev/fd")) + files + _FILES
     if resource.RLIM_INFINITY != soft < wanted and (hard == resource.RLIM_INFINITY or soft < hard):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _saved(path, array):

@@ -52,7 +52,7 @@ class OpenVINOEngine:
 
     def run(self, batches, put):
         """Calls `put(token, features)` for each (token, x) of `batches`; features: a list of arrays `(batch, ...)`."""
-        # without callbacks: one that ends after the last wait would let the network go from a thread of its own, which aborts
+        # without callbacks: one that ends after the last wait could let the network go from its own thread, which aborts
         count = self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
         free, waiting, checked = [self.compiled.create_infer_request() for _ in range(count)], collections.deque(), False
         try:

@@ -9,7 +9,8 @@ from .folding import folded
 
 def inputs_of(prefix, x):
     """Returns the arrays of `x`, in any structure, in the dtypes that `prefix` takes."""
-    return [np.asarray(array, dtype=_numpy(t.dtype)) for array, t in zip(keras.tree.flatten(x), prefix.inputs, strict=True)]
+    pairs = zip(keras.tree.flatten(x), prefix.inputs, strict=True)
+    return [np.asarray(array, dtype=_numpy(t.dtype)) for array, t in pairs]
 
 
 def constant_function(prefix):
