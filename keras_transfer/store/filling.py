@@ -1,6 +1,7 @@
 """Computes what a feature store lacks: reading, computing and writing at the same time."""
 import concurrent.futures
 import functools
+import itertools
 import threading
 import time
 
@@ -62,7 +63,6 @@ class Filler:
     def _compute(self, view, numbers):
         if numbers is not ALL and not numbers:
             return
-        engine = self.engine()
         writer = _Writer(self.shards, view)
         pace = _Pace(self, None if numbers is ALL else sum(
             self.shards.expected(s, self.source.count) for s in numbers))
@@ -77,9 +77,14 @@ class Filler:
             writer.put(*token, features)
             pace.step(len(token[-1]))
 
+        stream = batches()
         try:
-            engine.run(batches(), put)
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:  # the first photos are read while the engine is made
+                first = pool.submit(next, stream, None)
+                engine = self.engine()
+            engine.run(itertools.chain(filter(None, [first.result()]), stream), put)
         except BaseException:
+            stream.close()
             writer.close(finish=False)
             raise
         writer.close()
