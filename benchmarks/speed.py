@@ -22,7 +22,7 @@ HERE = pathlib.Path(__file__).parent
 LAST = {"MobileNetV2": "block_16", "ResNet50": "conv5_block3", "EfficientNetB0": "block7a"}
 
 
-def part(name, **given):
+def part(name, /, **given):
     """A measurement by `speed_parts.py` in this environment."""
     return lambda place: [sys.executable, HERE / "speed_parts.py", name, json.dumps({**place.folders, **given})]
 

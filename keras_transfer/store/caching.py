@@ -18,13 +18,14 @@ from .filling import Filler
 from .shards import BFLOAT16, Layout, Shards, rows_of, unwritable
 from .splitting import split
 
+
 @dataclasses.dataclass(frozen=True)
 class Store:
     """How features are computed and kept, for `kt.cache_features` and `kt.fine_tune(cache=...)`.
 
     Args:
         dtype: "float32", or "bfloat16": half the space, three significant digits.
-        engine: "tensorflow"; "openvino" (`keras-transfer[openvino]`), which is faster on processors; or "auto": OpenVINO
+        engine: "tensorflow"; "openvino" (`keras-transfer[openvino]`), on processors as fast or faster; or "auto": OpenVINO
             where it's installed and there is no GPU.
         views: how many passes over an augmented data set are kept; the k-th epoch reads view k mod `views`.
         key: a word for what the data are, for data sets that aren't of `kt.data`: it replaces the pass over them that
