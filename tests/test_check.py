@@ -49,7 +49,7 @@ from keras_transfer import _check
 seen = []
 fork = os.fork
 os.fork = lambda: seen.append("fork") or fork()
-sys.addaudithook(lambda event, args: seen.append(event) if event in ("subprocess.Popen", "socket.getaddrinfo") else None)
+sys.addaudithook(lambda event, args: seen.append(event) if event == "subprocess.Popen" or event.startswith("socket.get") else None)
 {how}
 print(sorted(set(seen)), os.environ.get("CI"))
 """
@@ -58,10 +58,10 @@ print(sorted(set(seen)), os.environ.get("CI"))
 def test_openvino_is_imported_without_reporting_its_use(monkeypatch):
     pytest.importorskip("openvino")
     monkeypatch.delenv("CI", raising=False)
-    said = {how: run_python(WATCH.format(how=how)).stdout.strip()
-            for how in ("_check.extra('openvino', 'openvino')", "import openvino")}
-    assert said["_check.extra('openvino', 'openvino')"] == "[] None"
-    assert "fork" in said["import openvino"]  # the control: this is what it does by itself
+    ways = ("_check.extra('openvino', 'openvino')", "os.fork()", "__import__('socket').gethostbyname('localhost')")
+    ours, process, lookup = (run_python(WATCH.format(how=how)).stdout.strip() for how in ways)
+    assert ours == "[] None"
+    assert "fork" in process and "socket" in lookup  # the control: what a report would be seen by
 
 
 def test_a_missing_package_names_its_extra_and_leaves_the_environment(monkeypatch):
