@@ -46,11 +46,11 @@ def last(name, size):
 ROWS = {
     "frozen10": ("frozen MobileNetV2, 160 px, 10 epochs: limit / ours", ">= 0.8", {
         "limit": part("limit", epochs=10), "ours": part("fine_tune", epochs=10)}, ("limit", "ours")),
-    "frozen30": ("the same, 30 epochs: limit / ours", ">= 0.8", {
+    "frozen30": ("frozen MobileNetV2, 160 px, 30 epochs: limit / ours", ">= 0.8", {
         "limit": part("limit", epochs=30), "ours": part("fine_tune", epochs=30)}, ("limit", "ours")),
     "keras10": ("frozen MobileNetV2, 160 px, 10 epochs: plain Keras / ours", "about 15", {
         "keras": part("keras_fit", timed=2), "ours": part("fine_tune")}, ("keras", "ours")),
-    "keras30": ("the same, 30 epochs: plain Keras / ours", "about 30", {
+    "keras30": ("frozen MobileNetV2, 160 px, 30 epochs: plain Keras / ours", "about 30", {
         "keras": part("keras_fit", epochs=30, timed=2), "ours": part("fine_tune", epochs=30)}, ("keras", "ours")),
     "bfloat16": ("frozen MobileNetV2, 10 epochs, bfloat16: ours in float32 / in bfloat16", "reported", {
         "float32": part("fine_tune"), "bfloat16": part("fine_tune", dtype="bfloat16")}, ("float32", "bfloat16")),
@@ -62,7 +62,7 @@ ROWS = {
     "fastai": ("fastai `fine_tune`, 1 and 1 epochs, Lite0 160 px: fastai / ours", ">= 10", {
         "fastai": peer("fastai_fine_tune.py", "--frozen-epochs", "1", "--epochs", "1"),
         "ours": part("lite0", head_epochs=1, epochs=1)}, ("fastai", "ours")),
-    "fastai_channels_last": ("the same with fastai's network in channels_last: fastai / ours", ">= 10", {
+    "fastai_channels_last": ("fastai `fine_tune` in channels_last, 1 and 1 epochs, Lite0 160 px: fastai / ours", ">= 10", {
         "fastai": peer("fastai_fine_tune.py", "--frozen-epochs", "1", "--epochs", "1", "--channels-last"),
         "ours": part("lite0", head_epochs=1, epochs=1)}, ("fastai", "ours")),
     "timm": ("timm + PyTorch, frozen network in the loop, 10 epochs, Lite0 160 px: timm / ours", ">= 10", {
