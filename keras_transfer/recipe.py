@@ -15,7 +15,7 @@ from .rates import carry_moments, layerwise, remade
 from .store.caching import Store
 from .store.training import on_features
 
-FEATURES = "features"  # the folder of the features, within that of the checkpoint
+FEATURES = ".features_of_fine_tune"  # their folder, within that of the checkpoint
 _PATIENCE = 5       # epochs without a better validation loss before a phase ends
 _TUNING_RATE = 0.1  # of the rate that the head trains with
 _RATE_CALLBACKS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)

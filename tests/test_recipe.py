@@ -367,3 +367,12 @@ def test_a_checkpoint_of_another_run_is_refused(small_backbone, photo_folder, tm
         ValueError, match="checkpoint.npz is of another run: seed was 1 and is 2. Give the same settings"
     ):
         kt.fine_tune(model, train, valid, head_epochs=1, epochs=0, directory=tmp_path, seed=2, verbose=0)
+
+
+def test_a_folder_features_of_the_callers_own_stays(model, photo_folder, tmp_path):
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "mine.txt").write_text("kept")
+    for _ in range(2):  # the second call finds the run finished
+        kt.fine_tune(model, sets(photo_folder)[0], head_epochs=1, epochs=0, directory=tmp_path, seed=1, verbose=0)
+    assert (tmp_path / "features" / "mine.txt").read_text() == "kept"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.npz", "features"]

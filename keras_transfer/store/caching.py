@@ -13,6 +13,7 @@ from .. import _check, _compat, distributing
 from ..data.describing import described
 from . import keys, reading, sources
 from .engines.choosing import candidates
+from .engines.tracing import leaves_of
 from .engines.unsuitable import Unsuitable
 from .filling import Filler
 from .shards import BFLOAT16, Layout, Shards, rows_of, unwritable
@@ -100,7 +101,7 @@ def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=
     columns = _columns(prefix, source, store)
     rows = rows_of(Layout("", columns, 1).row_bytes, source.step, source.count)
     network, mark = (None, None) if directory is None else (keys.of_network(prefix), source.mark())
-    worker = (0, 1) if directory is None else distributing.position(prefix.distribute_strategy)
+    worker = (0, 1) if directory is None or not source.repeatable else distributing.position(prefix.distribute_strategy)
     for engine, more in _with_more(candidates(store.engine)):
         key = "" if directory is None else keys.of_words(
             network, store.dtype, engine.name, mark, source.views, columns)
@@ -163,7 +164,11 @@ def arrays_of(prefix, dataset, store, verbose=0):
 def _check_inputs(prefix, source):
     """Compares x with what the network takes."""
     x = source.spec[0] if isinstance(source.spec, tuple) else source.spec
-    given = [tuple(leaf.shape)[1:] for leaf in keras.tree.flatten(x)]
+    names = _compat.input_names(prefix)
+    if isinstance(x, dict) and not isinstance(_compat.input_structure(prefix), dict) and not set(names) <= set(x):
+        raise ValueError(f"The model takes the inputs {', '.join(names)}, but the data set gives {', '.join(map(str, x))}. Name "
+                         "them alike.")
+    given = [tuple(leaf.shape)[1:] for leaf in leaves_of(prefix, x)]
     wanted = [tuple(t.shape)[1:] for t in prefix.inputs]
     fits = len(given) == len(wanted) and all(
         len(g) == len(w) and all(a is None or b is None or a == b for a, b in zip(g, w)) for g, w in zip(given, wanted))

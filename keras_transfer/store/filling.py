@@ -38,6 +38,8 @@ class Filler:
     def fill(self):
         """Computes the shards that are missing, and returns the rows of each view."""
         self.shards.clean(0 if self.worker[1] == 1 else _OLD)
+        if not self.source.repeatable:  # what another pass began holds other rows
+            self.shards.clear()
         counts = [self._fill(view) for view in range(self.shards.layout.views)]
         if self.worker[1] > 1:
             self._await_others(counts)

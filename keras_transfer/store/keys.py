@@ -57,10 +57,16 @@ def _config(operation):
     if _compat.graph(operation) is not None:
         return _graph(_compat.graph(operation))
     try:
-        return _essence(operation.get_config())
+        return _essence(operation.get_config()), _vocabulary(operation)
     except NotImplementedError as error:
         raise ValueError(f"The layer {operation.name!r} ({type(operation).__name__}) has no `get_config`, so features that "
                          "it gave can't be told from others. Write that method, or leave `directory` out.") from error
+
+
+def _vocabulary(operation):
+    """What a lookup layer has learnt, which is in no weight, and in its config only if it was given there."""
+    read = getattr(operation, "get_vocabulary", None)
+    return list(map(str, read())) if callable(read) else None
 
 
 def _essence(config):

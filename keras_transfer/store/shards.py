@@ -88,15 +88,16 @@ class Shards:
 
     def write(self, view, shard, arrays):
         """Writes the columns of a shard, `{name: (rows, ...)}`, whole or not at all."""
-        target = self.at(view, shard)
-        if target.exists():
-            shutil.rmtree(target, ignore_errors=True)
+        target, rows = self.at(view, shard), len(next(iter(arrays.values())))
+        if self.rows(view, shard) == rows:
+            return  # another worker was faster, and may be reading it
         try:
             with folder(target) as beside:
                 sums = {name: _saved(beside / f"{name}.npy", array) for name, array in arrays.items()}
-                rows = len(next(iter(arrays.values())))
                 text = {"key": self.layout.key, "view": view, "shard": shard, "rows": rows, "sums": sums}
                 (beside / "shard.json").write_text(json.dumps(text))
+                if target.exists() and not self.rows(view, shard):
+                    shutil.rmtree(target, ignore_errors=True)
         except OSError:
             if not self.rows(view, shard):  # another worker may have written the same one meanwhile
                 raise
@@ -146,6 +147,11 @@ class Shards:
             with contextlib.suppress(OSError):
                 if time.time() - beside.stat().st_mtime >= seconds:
                     shutil.rmtree(beside) if beside.is_dir() else beside.unlink()
+
+    def clear(self):
+        """Removes all shards."""
+        for path in self.path.glob("*-*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def numbers(self, count):
         """The numbers of the shards that hold `count` rows."""

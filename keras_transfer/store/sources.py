@@ -44,9 +44,10 @@ class _Source:
         count: rows of one view; None while it isn't known.
         views: the number of views.
         info: the `kt.data.Info`, or None.
+        repeatable: whether every pass gives the same elements, so that one can complete what another began.
     """
 
-    views, info, count = 1, None, None
+    views, info, count, repeatable = 1, None, None, True
 
     @property
     def rest(self):
@@ -128,7 +129,9 @@ class Elements(_Source):
         self.step = self.batch_size = lengths.pop()
         self.count = len(keras.tree.flatten(dataset)[0]) if isinstance(dataset, tuple) else None
         self.repeats = key is None and self.views == 1
-        if self.repeats and not isinstance(dataset, tuple) and _hash([first]) != _hash([next(self._iterate())]):
+        self.repeatable = self.views == 1 and (
+            isinstance(dataset, tuple) or _hash([first]) == _hash([next(self._iterate())]))
+        if self.repeats and not self.repeatable:
             raise self._unrepeatable()
 
     def mark(self):

@@ -642,3 +642,39 @@ def test_two_workers_of_one_cluster_compute_a_share_each(tmp_path):
     assert right and also and sorted(first + second) == list(range(300))  # nothing twice
     assert {row // 32 % 2 for row in first} == {0} and {row // 32 % 2 for row in second} == {1}
     assert len(list(pathlib.Path(tmp_path).glob("*/store.json"))) == 1
+
+
+def test_a_dict_goes_to_the_inputs_of_a_list_by_their_names():
+    """As Keras has it, whatever the order of the alphabet; swapped, the features would be others."""
+    second, first = keras.Input((3,), name="b"), keras.Input((3,), name="a")
+    backbone = keras.Model([second, first], keras.layers.Subtract()([keras.layers.Dense(3)(second), first]))
+    model = frozen(backbone, 2)
+    x = {"a": numbers(20, seed=1)[0], "b": numbers(20, seed=2)[0]}
+    expected = backbone([x["b"], x["a"]]).numpy()
+    got, _ = kt.features(model, (x, np.zeros(20, "int32")), store=STORE)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(backbone([x["a"], x["b"]]).numpy() - expected).max() > 0.1
+    with pytest.raises(ValueError, match="takes the inputs b, a, but the data set gives a, c. Name them alike"):
+        kt.features(model, ({"a": x["a"], "c": x["b"]}, np.zeros(20, "int32")))
+
+
+def test_passes_that_differ_are_not_pieced_together(model, tmp_path, monkeypatch):
+    """A key doesn't make a shuffled set repeatable: what a broken run left of another order is computed again."""
+    monkeypatch.setattr(shards, "ROWS", 16)
+    x = np.arange(192, dtype="float32").reshape(64, 3)
+    data = tf.data.Dataset.from_tensor_slices((x, np.arange(64))).shuffle(64).batch(16)
+    store = kt.Store(engine="tensorflow", key="mine")
+    run = TensorFlowEngine.run
+
+    def broken(self, batches, put):
+        run(self, (batch for _, batch in zip(range(2), batches)), put)
+        raise RuntimeError("no more")
+
+    monkeypatch.setattr(TensorFlowEngine, "run", broken)
+    with pytest.raises(RuntimeError, match="no more"):
+        kt.cache_features(model, data, tmp_path, store=store)
+    monkeypatch.setattr(TensorFlowEngine, "run", run)
+    for _ in range(2):
+        features, _ = kt.cache_features(model, data, tmp_path, store=store)
+        rows = np.concatenate([y for _, y in features.as_numpy_iterator()])
+        assert sorted(rows) == list(range(64))

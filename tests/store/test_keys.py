@@ -157,3 +157,13 @@ def test_elements_differ_by_value_dtype_shape_and_text():
 
 def test_words():
     assert keys.of_words("a", None) == keys.of_words("a", None) != keys.of_words("a", "None")
+
+
+def test_what_a_lookup_has_learnt_is_in_the_key():
+    def key(*words):
+        vectors = keras.layers.TextVectorization(max_tokens=8, output_sequence_length=2)
+        vectors.adapt(list(words))
+        inputs = keras.Input((), dtype="string")
+        return keys.of_network(keras.Model(inputs, vectors(inputs)))
+
+    assert key("cat dog") == key("cat dog") != key("cat cow")

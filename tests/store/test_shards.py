@@ -254,3 +254,17 @@ with tempfile.TemporaryDirectory() as folder:
 print("done")
 """
     assert run_python(code).stdout.strip() == "done"
+
+
+def test_a_shard_that_is_whole_is_not_replaced_under_its_readers(tmp_path):
+    store, (columns,) = filled(tmp_path)
+    file = tmp_path / "0-000000" / "x0.npy"
+    before = file.stat().st_ino
+    part = {name: array[:ROWS] for name, array in columns.items()}
+    store.write(0, 0, part)
+    assert file.stat().st_ino == before
+    file.write_bytes(b"damaged")
+    store.write(0, 0, part)
+    assert store.rows(0, 0) == ROWS
+    store.clear()
+    assert not list(tmp_path.glob("*-*"))
