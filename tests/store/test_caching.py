@@ -423,13 +423,15 @@ def test_a_second_run_waits_for_the_first_and_reads(model, tmp_path, computed, c
     runs[0].start()
     inside.wait(30)
     runs[1].start()
-    time.sleep(1.5)
-    assert not found
+    said, until = "", time.monotonic() + 30
+    while "Another run is filling" not in said and time.monotonic() < until:
+        time.sleep(0.1)
+        said += capsys.readouterr().out
+    assert "Another run is filling" in said and not found
     go.set()
     [run.join() for run in runs]
     assert sum(computed) == 50
     assert all(np.array_equal(a, b) for a, b in zip(read(found[0]), read(found[1])))
-    assert "Another run is filling" in capsys.readouterr().out
 
 
 def test_the_lock_of_a_killed_run_is_free(model, tmp_path, computed):
