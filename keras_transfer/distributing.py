@@ -184,11 +184,7 @@ def is_several(strategy):
 
 def is_chief(strategy):
     """Whether this process is the one that writes: the chief, or else the first worker; alone it always is."""
-    if not is_several(strategy):
-        return True
-    resolver = strategy.cluster_resolver
-    roles = resolver.cluster_spec().as_dict()
-    return (resolver.task_type, resolver.task_id) == ("chief" if "chief" in roles else "worker", 0)
+    return position(strategy)[0] == 0
 
 
 def scratch():
@@ -244,7 +240,7 @@ def from_chief(content, strategy):
 
 
 def position(strategy):
-    """Returns the number of this worker among all that train one model, from 0, and how many they are."""
+    """Returns the number of this worker among all that train one model, from 0 (the chief), and how many they are."""
     if not is_several(strategy):
         return 0, 1
     here = strategy.cluster_resolver

@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 
 import keras_transfer as kt
+import replicas
 from keras_transfer.store import caching, shards
 from keras_transfer.store.engines.openvino import OpenVINOEngine
 from keras_transfer.store.engines.tensorflow import TensorFlowEngine
@@ -624,14 +625,7 @@ print("told", json.dumps([seen, bool(np.allclose(got, x @ kernel + bias, rtol=1e
 
 @pytest.mark.slow
 def test_two_workers_of_one_cluster_compute_a_share_each(tmp_path):
-    import socket
-
-    sockets = [socket.socket() for _ in range(2)]
-    for s in sockets:
-        s.bind(("localhost", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
+    ports = replicas.free_ports(2)
     command = [sys.executable, "-c", WORKER]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     workers = [subprocess.Popen([*command, str(k), tmp_path, *map(str, ports)], **options) for k in range(2)]

@@ -42,7 +42,7 @@ def folded(prefix):
 
 def _is_norm(operation):
     return isinstance(operation, keras.layers.BatchNormalization) and operation.compute_dtype == "float32" and (
-        operation.axis in (-1, len(operation.moving_mean.shape) and operation.input_spec.ndim - 1))
+        operation.axis in (-1, operation.input_spec.ndim - 1))
 
 
 def _is_linear(layer):
