@@ -255,13 +255,15 @@ def is_shared(directory, strategy):
     if count == 1:
         return True
     directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     mark = directory / f".{from_chief(uuid.uuid4().hex.encode(), strategy).decode()}"
-    if is_chief(strategy):
-        mark.touch()
+    with contextlib.suppress(OSError):  # a worker that can't write there has no part in it, and the others go on
+        directory.mkdir(parents=True, exist_ok=True)
+        if is_chief(strategy):
+            mark.touch()
     from_chief(b"", strategy)  # nobody goes on before the chief has come here, nor the chief before all others
-    if mark.exists():
-        mark.with_name(f"{mark.name}.{number}").touch()
+    with contextlib.suppress(OSError):
+        if mark.exists():
+            mark.with_name(f"{mark.name}.{number}").touch()
     from_chief(b"", strategy)
     seen = list(directory.glob(f"{mark.name}*"))
     found = from_chief(b"all" if len(seen) == 1 + count else b"some", strategy) == b"all"

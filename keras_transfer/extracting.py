@@ -27,12 +27,15 @@ def extract(backbone, dataset, path, *, store=Store(), verbose=0):
         beside `NAME_classes`. A Parquet file has a column for each unit, `feature_0000` and so on, and for each label.
 
     Raises:
-        ValueError: `path` has another suffix.
+        ValueError: `path` has another suffix, or a target is named "features" or "files".
         ImportError: for a Parquet file, without pyarrow.
     """
     path = pathlib.Path(path)
     _check.one_of(path.suffix, SUFFIXES, "kind of file")
     arrow = _check.extra("pyarrow", "parquet") if path.suffix == ".parquet" else None
+    taken = sorted({"features", "files"} & set(info(dataset).targets))
+    if taken:
+        raise ValueError(f"The target {taken[0]!r} has a name that the file needs for something else. Rename its column.")
     with atomic(path) as file:  # opened first: a place that can't be written is known before anything is computed
         named = _named(info(dataset), features(backbone, dataset, store=store, verbose=verbose)[0])
         if arrow is None:

@@ -13,7 +13,7 @@ from .fitting import check_data, info_of
 from .freezing import freeze, unfreeze
 from .rates import carry_moments, layerwise, remade
 from .store.caching import Store
-from .store.training import on_features
+from .store.phases import Phases
 
 FEATURES = ".features_of_fine_tune"  # their folder, within that of the checkpoint
 _PATIENCE = 5       # epochs without a better validation loss before a phase ends
@@ -127,6 +127,7 @@ def _run(model, plan, state, saved, keeper, data, callbacks):
     given = _compat.inner(keep.pop("optimizer", None) or keras.optimizers.Adam())
     rate = given.get_config()["learning_rate"]
     rate = math.nan if isinstance(rate, dict) else rate  # of a schedule: what it should become is not ours to guess
+    learners = _learners(model, [set_flags for _, _, set_flags in plan], data)
     for number, (name, count, set_flags) in enumerate(plan):
         if number < state.phase or state.finished and number > state.phase:
             continue
@@ -144,7 +145,7 @@ def _run(model, plan, state, saved, keeper, data, callbacks):
             state.phase, state.begun, state.phase_over, state.wait = number, state.epoch, False, 0
         if not state.phase_over:
             keeper.begin(model, name, state.begun + count, rate if name == "head" else rate * _TUNING_RATE)
-            _fit(model, keep, data, keeper, callbacks)
+            _fit(model, keep, learners and learners.of(number), data, keeper, callbacks)
         state.phase_over = True
     if state.best_weights is not None and keeper.restores:
         _restore(model.weights, state.best_weights)
@@ -176,12 +177,19 @@ def _cache(cache, callbacks, deterministic):
     return Store(engine="tensorflow" if deterministic else "auto"), cache == "auto"
 
 
-def _fit(model, keep, data, keeper, callbacks):
-    """Trains one phase, on features that are computed once where that is asked for or exact."""
-    train, validation, verbose, directory = (data[k] for k in ("train", "validation", "verbose", "directory"))
-    shared = directory is not None and data["cache"] and distributing.is_shared(directory, model.distribute_strategy)
-    features = pathlib.Path(directory, FEATURES) if shared else None
-    reduced = data["cache"] and on_features(model, train, validation, *data["cache"], features, verbose)
+def _learners(model, flags, data):
+    """What the phases train on if it may be features, or None. They are kept in a folder that all workers see."""
+    if not data["cache"]:
+        return None
+    (store, only_exact), directory = data["cache"], data["directory"]
+    shared = directory is not None and distributing.is_shared(directory, model.distribute_strategy)
+    return Phases(model, flags, data["train"], data["validation"], store=store, only_exact=only_exact,
+                  directory=pathlib.Path(directory, FEATURES) if shared else None, verbose=data["verbose"])
+
+
+def _fit(model, keep, reduced, data, keeper, callbacks):
+    """Trains one phase; `reduced`: the rest of the model and its features, or None."""
+    train, validation, verbose = data["train"], data["validation"], data["verbose"]
     keeper.say(verbose, bool(reduced))
     learner = model
     if reduced:

@@ -248,7 +248,8 @@ def shared(folder):
 
     here = strategy("workers")
     number, _ = distributing.position(here)
-    found, place = [distributing.is_shared(path, here) for path in (f"{folder}/all", f"{folder}/own{number}")], []
+    blocked = f"{folder}/{'file' if number else 'third'}/sub"  # below a file nothing can be written
+    found, place = [distributing.is_shared(path, here) for path in (f"{folder}/all", f"{folder}/own{number}", blocked)], []
     kept = training.kept
     noting = lambda prefix, part, directory, *rest: place.append(directory and directory.parent.name) or kept(prefix, part, directory, *rest)  # noqa: E731
     with patched(training, "kept", noting):

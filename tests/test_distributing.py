@@ -260,9 +260,10 @@ def test_of_two_workers_the_chief_alone_leaves_something(tmp_path):
 def test_workers_that_share_a_folder_share_the_making_of_features(photo_folder, tmp_path):
     """Those with folders of their own each make all of them, and train the same."""
     shutil.copytree(photo_folder, tmp_path / "photos")
+    (tmp_path / "file").touch()
     said = [worker["shared"] for worker in replicas.run("workers", "shared", arguments=[tmp_path], count=2)]
     for worker in said:
-        assert worker["found"] == [True, False] and worker["place"] == ["all", None]
+        assert worker["found"] == [True, False, False] and worker["place"] == ["all", None]
         assert worker["loss"] == said[0]["loss"] and worker["loss"][1] < worker["loss"][0]
     assert [worker["left"] for worker in said] == [["checkpoint.npz"] * 2, ["checkpoint.npz"]]  # that of the chief alone
 

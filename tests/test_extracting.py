@@ -82,3 +82,12 @@ def test_errors_leave_nothing_behind(arguments, error, table, photo_folder, tmp_
     assert cli.main(["features", *given, *SMALL]) == 1
     assert error in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["nowhere.txt"]
+
+
+def test_a_target_named_as_what_the_file_holds_is_refused(table, photo_folder, tmp_path, small_backbone):
+    renamed = tmp_path / "labels.csv"
+    renamed.write_text(table.read_text().replace("file,colour", "file,features"))
+    train, *_ = kt.data.table(renamed, folder=photo_folder, targets={"features": "class"}, size=16, validation=0)
+    with pytest.raises(ValueError, match="The target 'features' has a name that the file needs"):
+        extract(small_backbone(), train, tmp_path / "f.npz")
+    assert not (tmp_path / "f.npz").exists()

@@ -3,6 +3,7 @@ import dataclasses
 import pathlib
 import shutil
 import tempfile
+import uuid
 import weakref
 
 import filelock
@@ -87,7 +88,8 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
     prefix, tail = split(model)
     if prefix is None:
         raise ValueError(f"Nothing at the input of {model.name!r} is frozen, so there are no features to keep. Call "
-                         "`kt.freeze(model)` first; what augments photos inside the model must come out of it.")
+                         "`kt.freeze(model)` first; what augments photos inside the model must come out of it, and a nested "
+                         "model that is called with training=False is cached whole or not at all.")
     return kept(prefix, dataset, directory, shuffle, store, verbose), tail
 
 
@@ -96,11 +98,15 @@ def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=
     if not isinstance(store, Store):
         raise TypeError(f"`store` must be a kt.Store. Received: {store!r}")
     source = sources.source_of(dataset, store.views, store.key)
+    if directory is not None and store.views > 1 and store.key is None and source.info is None:
+        raise ValueError("Several passes of a data set that isn't of kt.data can't be told from others, so that nobody would "
+                         "find them in `directory` again. Say what the data are, with store=kt.Store(views=..., key=...), "
+                         "or leave `directory` out.")
     _check_inputs(prefix, source)
     source.check_unchanged()
     columns = _columns(prefix, source, store)
-    rows = rows_of(Layout("", columns, 1).row_bytes, source.step, source.count)
     network, mark = (None, None) if directory is None else (keys.of_network(prefix), source.mark())
+    rows = rows_of(Layout("", columns, 1).row_bytes, source.step, source.count)  # the mark of foreign data counts them
     worker = (0, 1) if directory is None or not source.repeatable else distributing.position(prefix.distribute_strategy)
     for engine, more in _with_more(candidates(store.engine)):
         key = "" if directory is None else keys.of_words(
@@ -116,8 +122,12 @@ def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=
             if not more:
                 raise
             filler.say(f"{error} TensorFlow runs it.".replace(' Give engine="tensorflow".', ""))
-    result, epoch = reading.dataset(shards, counts, source, prefix.outputs, shuffle)
-    return result if source.info is None else described(result, dataclasses.replace(source.info, epoch=epoch))
+    result, epoch, reader = reading.dataset(shards, counts, source, prefix.outputs, shuffle)
+    if source.info is None:
+        return result
+    fingerprint = key or uuid.uuid4().hex  # of features that go with the process, others must not be found again
+    return described(result, dataclasses.replace(
+        source.info, epoch=epoch, fingerprint=fingerprint, reader=None if source.info.random else reader))
 
 
 def features(model, dataset, *, store=Store(), verbose=0):
@@ -139,7 +149,8 @@ def features(model, dataset, *, store=Store(), verbose=0):
         >>> x, y = kt.features(kt.backbone("EfficientNetLite0"), train)
         >>> sklearn.linear_model.LogisticRegression(max_iter=1000).fit(x, y)
     """
-    joint = next((layer for layer in model.layers if layer.name == "features"), None)
+    names = {layer.name for layer in model.layers}  # those that `attach` gives
+    joint = model.get_layer("features") if {"backbone", "features"} <= names else None
     output = model.outputs if joint is None else _compat.outputs_of_uses(model, joint)[0]
     return arrays_of(keras.Model(model.inputs, output, name="prefix"), dataset, store, verbose)
 
@@ -164,6 +175,9 @@ def arrays_of(prefix, dataset, store, verbose=0):
 def _check_inputs(prefix, source):
     """Compares x with what the network takes."""
     x = source.spec[0] if isinstance(source.spec, tuple) else source.spec
+    if any(leaf.shape is None or getattr(leaf.shape, "rank", 0) is None for leaf in keras.tree.flatten(x)):
+        raise ValueError("The data set doesn't tell the number of dimensions of x. Say it, with a map of "
+                         "`tf.ensure_shape(x, (None, height, width, 3))` before the batches are cached.")
     names = _compat.input_names(prefix)
     if isinstance(x, dict) and not isinstance(_compat.input_structure(prefix), dict) and not set(names) <= set(x):
         raise ValueError(f"The model takes the inputs {', '.join(names)}, but the data set gives {', '.join(map(str, x))}. Name "

@@ -40,10 +40,14 @@ class Filler:
         self.shards.clean(0 if self.worker[1] == 1 else _OLD)
         if not self.source.repeatable:  # what another pass began holds other rows
             self.shards.clear()
-        counts = [self._fill(view) for view in range(self.shards.layout.views)]
-        if self.worker[1] > 1:
-            self._await_others(counts)
-        self.source.check_unchanged()
+        try:
+            counts = [self._fill(view) for view in range(self.shards.layout.views)]
+            if self.worker[1] > 1:
+                self._await_others(counts)
+            self.source.check_unchanged()
+        except ValueError:  # the data aren't what the key stands for
+            self.shards.take_back()
+            raise
         self.shards.finish(counts)
         return counts
 
@@ -101,7 +105,7 @@ class Filler:
 
     def _await_others(self, counts):
         """Waits for the shards of other workers; those of one that stands still are computed here."""
-        lacking, since = None, time.monotonic()
+        lacking, since, told = None, time.monotonic(), False
         while True:
             for view, count in enumerate(counts):
                 self.whole[view].update(s for s in self.shards.numbers(count)
@@ -114,10 +118,13 @@ class Filler:
             if left != lacking:
                 lacking, since = left, time.monotonic()
             if time.monotonic() - since > WAIT:
-                self.say(f"Another worker has written nothing for {WAIT:.0f} s; its {left} shards are computed here.")
-                for view, numbers in missing.items():
-                    self._compute(view, numbers)
-            time.sleep(_POLL)
+                if not told:
+                    self.say(f"Another worker has written nothing for {WAIT:.0f} s; its {left} shards are computed here.")
+                view, shard = next((view, numbers[self.worker[0] % len(numbers)]) for view, numbers in missing.items() if numbers)
+                self._compute(view, [shard])  # one at a time, since the other may come back, and others help
+                told, lacking = True, left - 1
+            else:
+                time.sleep(_POLL)
 
 
 class _Writer:

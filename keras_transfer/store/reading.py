@@ -24,8 +24,8 @@ def dataset(shards, counts, source, outputs, shuffle):
         shuffle: whether to put the rows into a new order in each epoch.
 
     Returns:
-        The dataset, and the int64 `tf.Variable` that each iteration reads as it starts and adds one to; None in its place
-        if all epochs are the same.
+        The dataset; the int64 `tf.Variable` that each iteration reads as it starts and adds one to, None if all epochs are
+        the same; and a function (row numbers, rows a batch) -> a dataset of these rows of the first view.
     """
     views = _Views(_columns(shards, view, count) for view, count in enumerate(counts))
     mapped = weakref.ref(views)  # TensorFlow keeps `rows_of` as long as the process lives
@@ -48,12 +48,18 @@ def dataset(shards, counts, source, outputs, shuffle):
         flat = tf.numpy_function(rows_of, [view, numbers], [spec.dtype for spec in specs])
         return _packed([tf.ensure_shape(t, spec.shape) for t, spec in zip(flat, specs)], source, len(outputs))
 
+    def reader(numbers, batch_size):
+        chosen = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, "int64")).batch(batch_size)
+        result = chosen.map(lambda numbers: element(np.int64(0), numbers)).prefetch(4)
+        setattr(result, _NAME, views)
+        return result
+
     result = tf.data.Dataset.range(1).flat_map(batches).map(element)
     if len(set(counts)) == 1:
         result = result.apply(tf.data.experimental.assert_cardinality(math.ceil(counts[0] / source.batch_size)))
     result = result.prefetch(4)
     setattr(result, _NAME, views)
-    return result, epoch
+    return result, epoch, reader
 
 
 def arrays(shards, count, source, outputs):

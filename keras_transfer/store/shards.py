@@ -85,6 +85,7 @@ class Shards:
 
     def __init__(self, path, layout):
         self.path, self.layout = pathlib.Path(path), layout
+        self.written = set()  # (view, shard) of those that this object wrote
 
     def write(self, view, shard, arrays):
         """Writes the columns of a shard, `{name: (rows, ...)}`, whole or not at all."""
@@ -98,6 +99,7 @@ class Shards:
                 (beside / "shard.json").write_text(json.dumps(text))
                 if target.exists() and not self.rows(view, shard):
                     shutil.rmtree(target, ignore_errors=True)
+            self.written.add((view, shard))
         except OSError:
             if not self.rows(view, shard):  # another worker may have written the same one meanwhile
                 raise
@@ -152,6 +154,11 @@ class Shards:
         """Removes all shards."""
         for path in self.path.glob("*-*"):
             shutil.rmtree(path, ignore_errors=True)
+
+    def take_back(self):
+        """Removes the shards that this object has written."""
+        for view, shard in self.written:
+            shutil.rmtree(self.at(view, shard), ignore_errors=True)
 
     def numbers(self, count):
         """The numbers of the shards that hold `count` rows."""
@@ -214,9 +221,9 @@ class Mapped:
         self.touched.add(shard)
         self.resident += min(count * max(self.row, _PAGES), len(self.maps[shard]))
         if self.resident > _RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
-            for number in self.touched:  # another thread that reads them now has them mapped again
+            touched, self.touched, self.resident = self.touched, set(), 0  # threads that read meanwhile add to a new set
+            for number in touched:
                 self.maps[number].madvise(mmap.MADV_DONTNEED)
-            self.touched, self.resident = set(), 0
 
 
 def _mapped(path, dtype):
@@ -234,7 +241,8 @@ def _allow(files):
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = len(os.listdir("/dev/fd")) + files + _FILES
+    held = len(os.listdir("/dev/fd")) if os.path.isdir("/dev/fd") else 0
+    wanted = held + files + _FILES
     if resource.RLIM_INFINITY != soft < wanted and (hard == resource.RLIM_INFINITY or soft < hard):
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

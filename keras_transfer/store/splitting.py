@@ -89,8 +89,9 @@ class _Cut:
             still = kwargs.get("training") is False and _compat.graph(operation) is not None
             if _compat.graph(operation) is not None and not still:
                 return self.run(operation, *args)
-            fixed = constant and own_state(operation) is not True and (
-                still or not takes_training(operation) or not is_live(operation, state)) and len(self.calls) < self.most
+            same = still or not takes_training(operation) or not is_live(operation, state)
+            fixed = (constant and same and own_state(operation) is not True and len(self.calls) < self.most
+                     and getattr(operation, "activity_regularizer", None) is None)  # which adds to every loss
             outputs = operation(*args, **kwargs)
             if fixed:
                 self.calls.append(_described(operation, given, keras.tree.flatten(outputs)))

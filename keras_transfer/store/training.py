@@ -1,9 +1,10 @@
 """Training on features instead of on what they are computed from."""
 import dataclasses
+import math
 
 import keras
 
-from .. import data
+from .. import data, distributing
 from .caching import arrays_of, kept
 from .filling import size
 from .shards import room
@@ -32,13 +33,9 @@ def on_features(model, train, validation, store, only_exact, directory=None, ver
     if prefix is None:
         return None
     sets = [part for part in (train, validation) if part is not None]
-    if only_exact and not all(map(_is_exact, sets)):
+    if only_exact and not all(map(is_exact, sets)):
         return None
-    weight = 4 * sum(_rows(part) * sum(map(width, prefix.outputs)) for part in sets)
-    if only_exact and weight > (IN_MEMORY if isinstance(train, tuple) else room(directory)):
-        if verbose:
-            print(f"The features would take {size(weight)}, more than there is room for: all is computed in every epoch. "
-                  "Another `directory` may have it.")
+    if only_exact and not _fit(prefix, sets, directory, model.distribute_strategy, verbose):
         return None
     # validation is one pass, and no other data set may have its key
     plain = dataclasses.replace(store, views=1, key=store.key and f"{store.key}, validation")
@@ -46,7 +43,22 @@ def on_features(model, train, validation, store, only_exact, directory=None, ver
             None if validation is None else _replaced(prefix, validation, directory, plain, verbose))
 
 
-def _is_exact(part):
+def _fit(prefix, sets, directory, strategy, verbose):
+    """Whether there is room for the features; the chief decides for all workers."""
+    weight = 4 * sum(_rows(part) * sum(map(width, prefix.outputs)) for part in sets)
+    free = IN_MEMORY if isinstance(sets[0], tuple) else room(directory)
+    if distributing.from_chief(b"fits" if weight <= free else b"", strategy):
+        return True
+    if verbose:
+        known = math.isfinite(weight)
+        print(f"The features {f'would take {size(weight)}' if known else 'have no fixed size'}, "
+              f"{'more than there is room for' if known else 'so they are not kept'}: all is computed in every epoch."
+              + known * " Another `directory` may have room.")
+    return False
+
+
+def is_exact(part):
+    """Whether every pass over a data set gives the same, as far as that is known."""
     known = data.info(part)
     return isinstance(part, tuple) or known is not None and known.reader is not None
 

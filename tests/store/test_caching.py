@@ -674,3 +674,42 @@ def test_passes_that_differ_are_not_pieced_together(model, tmp_path, monkeypatch
         features, _ = kt.cache_features(model, data, tmp_path, store=store)
         rows = np.concatenate([y for _, y in features.as_numpy_iterator()])
         assert sorted(rows) == list(range(64))
+
+
+def test_passes_that_nobody_would_find_again_are_not_kept(model, tmp_path):
+    with pytest.raises(ValueError, match="can't be told from others.*key="):
+        cached(model, batches(numbers()), tmp_path, kt.Store(engine="tensorflow", views=2))
+    assert not list(tmp_path.iterdir())
+    assert len(read(cached(model, batches(numbers()), store=kt.Store(engine="tensorflow", views=2)))[0]) == 50
+
+
+def test_a_layer_of_the_backbone_s_own_may_be_named_features(model):
+    inputs = keras.Input((3,))
+    inner = keras.layers.Dense(5, name="features")(inputs)
+    own = keras.Model(inputs, keras.layers.Dense(2)(inner))
+    x, y = numbers()
+    np.testing.assert_allclose(kt.features(own, (x, y), store=STORE)[0], own(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(kt.features(model, (x, y), store=STORE)[0], backbone(model, x), rtol=1e-5, atol=1e-6)
+
+
+def test_x_of_an_unknown_rank_is_refused(model):
+    x, y = numbers()
+    signature = (tf.TensorSpec(None, "float32"), tf.TensorSpec((None,), "int64"))
+    data = tf.data.Dataset.from_generator(lambda: iter([(x, y)]), output_signature=signature)
+    with pytest.raises(ValueError, match="doesn't tell the number of dimensions of x.*ensure_shape"):
+        cached(model, data)
+
+
+def test_data_that_change_between_two_passes_leave_nothing_behind(model, tmp_path):
+    x, y = numbers()
+    passes = []
+
+    def changing():
+        passes.append(0)
+        yield from [(x[:25], y[:25]), (x[25:] + (len(passes) > 3), y[25:])]
+
+    data = tf.data.Dataset.from_generator(
+        changing, output_signature=(tf.TensorSpec((None, 3), "float32"), tf.TensorSpec((None,), "int64")))
+    with pytest.raises(ValueError, match="gives other elements in the next pass"):
+        cached(model, data, tmp_path)
+    assert not list(tmp_path.rglob("*.npy")) and len(passes) > 3

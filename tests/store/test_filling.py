@@ -127,6 +127,22 @@ def test_the_shards_of_a_worker_that_stands_still_are_taken_over(tmp_path, monke
     assert np.array_equal(everything(f.shards)[0], numbers()[0] * 2)
 
 
+
+def test_a_worker_that_comes_back_finds_the_others_helping(tmp_path, monkeypatch):
+    """The shards of one that stands still are taken over one at a time, so that it can go on with the rest."""
+    monkeypatch.setattr(filling, "WAIT", 0.3)
+    helper = Engine(0.1)
+    waiting = threading.Thread(target=filler(tmp_path, helper, worker=(1, 2)).fill)
+    waiting.start()
+    time.sleep(1.5)  # its own four shards take 0.9 s, and each of the others' 0.3 s
+    late = Engine()
+    filler(tmp_path, late, worker=(0, 2)).fill()
+    waiting.join()
+    own = COUNT - 4 * ROWS
+    assert late.rows > 0 and own < helper.rows < COUNT
+    assert np.array_equal(everything(filler(tmp_path).shards)[0], numbers()[0] * 2)
+
+
 def test_the_shards_of_a_living_worker_are_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(filling, "WAIT", 30.0)
     slow, fast = Engine(0.1), Engine()

@@ -40,7 +40,7 @@ def source(info=None, kind=types.SimpleNamespace, spec=(0, tf.TensorSpec((None,)
 
 def made(shards, source, shuffle=False, dtype="float32", views=1):
     outputs = [keras.KerasTensor((None, 2), dtype=dtype)]
-    return reading.dataset(shards, [COUNT] * views, source, outputs, shuffle)
+    return reading.dataset(shards, [COUNT] * views, source, outputs, shuffle)[:2]
 
 
 def rows(dataset):

@@ -155,3 +155,18 @@ def test_a_block_that_first_widens_its_input_is_cut_before_that(calibrated):
     x = pixels(4, size=32)
     expected = np.asarray(model(x, training=False))
     np.testing.assert_allclose(tail(prefix(x, training=False), training=False), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_layer_that_adds_to_the_loss_stays_in_the_tail():
+    x = inputs = keras.Input((6,))
+    for number, penalty in ((1, None), (2, keras.regularizers.L2(1.0))):
+        x = keras.layers.Dense(4, activity_regularizer=penalty, name=f"block_{number}_dense")(x)
+    model = kt.attach(keras.Model(inputs, x), kt.heads.Classifier(2))
+    kt.freeze(model)
+    prefix, tail = split(model)
+    assert [layer.name for layer in prefix.layers][1:] == ["block_1_dense"]
+    data = np.random.default_rng(0).normal(size=(5, 6)).astype("float32")
+    tail(prefix(data))
+    added = float(sum(tail.losses))
+    model(data)
+    assert added == pytest.approx(float(sum(model.losses))) and added > 0

@@ -16,5 +16,7 @@ def candidates(engine):
     """
     if engine != "auto":
         return [ENGINES[engine]]
-    here = importlib.util.find_spec("openvino") is not None and not tf.config.list_logical_devices("GPU")
+    package = importlib.util.find_spec("openvino")
+    installed = package is not None and package.origin is not None  # a folder of that name beside a script has none
+    here = installed and not tf.config.list_logical_devices("GPU")
     return [OpenVINOEngine, TensorFlowEngine] if here else [TensorFlowEngine]

@@ -43,7 +43,7 @@ class OpenVINOEngine:
             self.compiled = core.compile_model(model, "CPU", {
                 "PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self.precision})
         except (RuntimeError, NotImplementedError, tf.errors.OpError) as error:
-            reason = str(error).strip().splitlines()[-1][:200]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
             raise Unsuitable(f"OpenVINO can't run the frozen part of this model ({reason}). Give engine=\"tensorflow\".") from error
         half = self.precision == "bf16" or any(layer.compute_dtype != "float32" for layer in prefix.layers)
         self.tolerance = TOLERANCE["bf16" if half else "f32"]

@@ -1,6 +1,8 @@
 """Which engine runs a network."""
 
 import importlib.util
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -24,14 +26,20 @@ def test_names_stand_for_engines():
     (False, [], [TensorFlowEngine]),
 ])
 def test_auto_is_openvino_on_processors_where_it_is_installed(monkeypatch, installed, gpus, expected):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: types.SimpleNamespace(origin="a file") if installed else None)
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus if kind == "GPU" else ["CPU:0"])
     assert candidates("auto") == expected
 
 
-def test_openvino_that_is_not_installed_is_named_with_its_extra(monkeypatch, small_backbone):
-    import sys
+def test_a_folder_named_openvino_is_not_the_package(monkeypatch, tmp_path):
+    (tmp_path / "openvino").mkdir()
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert importlib.util.find_spec("openvino").origin is None
+    assert candidates("auto") == [TensorFlowEngine]
 
+
+def test_openvino_that_is_not_installed_is_named_with_its_extra(monkeypatch, small_backbone):
     monkeypatch.setitem(sys.modules, "openvino", None)
     model = kt.attach(small_backbone(), kt.heads.Classifier(2))
     kt.freeze(model)
