@@ -14,10 +14,10 @@ _HOME = {
     "layerwise": "rates", "find_learning_rate": "rate_finding", "fine_tune": "recipe",
     "load": "loading", "predict": "loading", "export": "exporting", "inspect": "inspecting",
     "report": "reporting", "cache_features": "store", "features": "store", "Store": "store",
-    "strategy": "distributing",
+    "strategy": "distributing", "MultiTask": "multitask",
 }
-_MODULES = ("backbones", "heads", "data")
-_REGISTERING = ("network", "masking", "heads", "rates", "backbones.saved_model_layer")
+_MODULES = ("backbones", "heads", "data", "multitask")
+_REGISTERING = ("network", "masking", "heads", "rates", "backbones.saved_model_layer", "multitask")
 
 __all__ = sorted([*_HOME, *_MODULES])
 

@@ -206,6 +206,15 @@ def outside_scope(function):
     return call
 
 
+def summed(value, strategy):
+    """Within a step on each replica: the sum of a tensor, or a list of them, over all replicas."""
+    import tensorflow as tf
+
+    if strategy.num_replicas_in_sync == 1:
+        return value
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
 def in_replica(function, *args):
     """Calls a function; in a strategy's scope but outside of a step on each replica, and returns the first's result."""
     import tensorflow as tf

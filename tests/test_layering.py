@@ -15,6 +15,7 @@ LAYERS = [
     ["heads", "saved_model", "backbones", "data", "rates", "store"],
     ["assembling", "freezing"],
     ["fitting", "summarizing", "rate_finding", "checkpointing", "running", "inspecting"],
+    ["multitask"],
     ["recipe", "loading", "unfinished"],
     ["evaluating", "exporting", "extracting"],
     ["reporting", "serving"],

@@ -1,0 +1,63 @@
+"""Losses and gradients that are no numbers: found before the step, told by name, with all weights as they were."""
+import re
+
+import tensorflow as tf
+
+_MARK = "keras_transfer fault"
+_ADVICE = "No weight was trained by that step. The rate may be too high (kt.find_learning_rate suggests one), or the data hold NaN."
+
+
+class Faults:
+    """Watches the steps of a learner.
+
+    In a plain graph an assertion stops the step before anything is assigned. XLA knows no assertions: there the step is
+    left out, and what was wrong is noted and told as soon as the call of the compiled function is over.
+
+    Args:
+        tasks: their names.
+        compiled: whether the step is compiled by XLA.
+    """
+
+    def __init__(self, tasks, compiled):
+        self.tasks = list(tasks)
+        self.noted = tf.Variable([-1, 0], dtype=tf.int64, trainable=False) if compiled else None  # what, and in which step
+
+    def check(self, losses, gramian, step):
+        """Returns what must be known before anything is assigned: a bool scalar, whether all is finite.
+
+        Args:
+            losses: `(tasks,)`.
+            gramian: `(tasks, tasks)`, or None.
+            step: the number of the step.
+        """
+        good = tf.concat([tf.math.is_finite(losses), [True if gramian is None else tf.reduce_all(tf.math.is_finite(gramian))]], 0)
+        which, step = tf.argmin(tf.cast(good, tf.int32)), tf.cast(step, tf.int64)
+        if self.noted is None:
+            with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(good), [_MARK, which, step])]):
+                return tf.identity(tf.reduce_all(good))
+        before = self.noted[0] < 0
+        self.noted.assign(tf.where(before & ~tf.reduce_all(good), tf.stack([which, step]), self.noted))
+        return before & tf.reduce_all(good)
+
+    def watched(self, run):
+        """Returns `run`, what is wrong within it raised as a ValueError in plain words."""
+        def told(*args):
+            try:
+                result = run(*args)
+            except tf.errors.InvalidArgumentError as error:
+                found = re.search(rf"{_MARK}\W*\[(\d+)\]\W*\[(\d+)\]", str(error))
+                if found is None:
+                    raise
+                raise self._error(int(found[1]), int(found[2])) from None
+            if self.noted is not None and int(self.noted[0]) >= 0:
+                which, step = self.noted.numpy().tolist()
+                self.noted.assign([-1, 0])
+                raise self._error(which, step)
+            return result
+
+        return told
+
+    def _error(self, which, step):
+        what = (f"The loss of task {self.tasks[which]!r} is" if which < len(self.tasks) else
+                "Products of the tasks' gradients are")
+        return ValueError(f"{what} NaN or infinite in step {step + 1}. {_ADVICE}")
