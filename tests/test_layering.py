@@ -10,7 +10,7 @@ import keras_transfer
 ROOT = pathlib.Path(keras_transfer.__file__).parent
 # From the bottom up; a module may import from its own layer and those before it.
 LAYERS = [
-    ["_check", "_table", "_compat", "_files", "distributing"],
+    ["_check", "_linalg", "_table", "_compat", "_files", "distributing"],
     ["network", "masking", "blocks"],
     ["heads", "saved_model", "backbones", "data", "rates", "store"],
     ["assembling", "freezing"],

@@ -8,12 +8,12 @@ from multitask.weighting import laws
 
 @pytest.mark.parametrize("law", laws.ALL)
 def test_laws(law):
-    law(DWA)
+    assert law(DWA)
 
 
 @pytest.mark.parametrize("law", [laws.scaling, laws.task_scaling_of_weights])
 def test_scaling(law):
-    law(DWA)
+    assert law(DWA)
 
 
 def epochs(weighting, *losses):

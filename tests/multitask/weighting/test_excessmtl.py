@@ -7,7 +7,7 @@ from multitask.weighting import laws
 
 @pytest.mark.parametrize("law", laws.ALL)
 def test_laws(law):
-    law(lambda: ExcessMTL(eta=0.5))
+    assert law(lambda: ExcessMTL(eta=0.5))
 
 
 def weights_of(weighting):

@@ -11,7 +11,7 @@ BOTH = tf.constant([True, True])
 
 @pytest.mark.parametrize("law", [*laws.ALL, laws.scaling, laws.task_scaling])
 def test_laws(law):
-    law(FAMO)
+    assert law(FAMO)
 
 
 def one_step(weighting, losses, after, present=None):

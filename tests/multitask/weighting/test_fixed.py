@@ -12,7 +12,7 @@ THREE = [1.0, 0.5, 2.0]
 
 @pytest.mark.parametrize("law", [law for law in laws.ALL if law not in (laws.permutation, laws.absent, laws.one_task)])
 def test_laws(law):
-    law(lambda: Fixed(THREE))
+    assert law(lambda: Fixed(THREE))
 
 
 def test_losses_do_not_matter():
@@ -22,7 +22,7 @@ def test_losses_do_not_matter():
 
 
 def test_scaling():
-    laws.scaling(lambda: Fixed(THREE), degree=1)
+    assert laws.scaling(lambda: Fixed(THREE), degree=1)
 
 
 def test_an_absent_task_leaves_the_weights_of_the_others():

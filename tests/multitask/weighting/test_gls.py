@@ -10,7 +10,7 @@ from multitask.weighting import laws
 
 @pytest.mark.parametrize("law", [*laws.ALL, laws.scaling, laws.task_scaling])
 def test_laws(law):
-    law(GLS)
+    assert law(GLS)
 
 
 def test_weights_by_hand():

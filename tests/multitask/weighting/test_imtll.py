@@ -12,7 +12,7 @@ BOTH = [True, True]
 
 @pytest.mark.parametrize("law", laws.ALL)
 def test_laws(law):
-    law(IMTLL)
+    assert law(IMTLL)
 
 
 def weighting_at(s, make=IMTLL):

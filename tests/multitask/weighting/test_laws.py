@@ -107,7 +107,7 @@ def test_what_breaks_a_law_is_caught(law, broken):
 
 @pytest.mark.parametrize("law", [*laws.ALL, laws.scaling, laws.task_scaling_of_weights, laws.jit_compiles])
 def test_the_plain_sum_breaks_none(law):
-    law(Equal)
+    assert law(Equal)
 
 
 def test_every_law_has_its_control():

@@ -8,7 +8,7 @@ from multitask.weighting import laws
 
 @pytest.mark.parametrize("law", laws.RANDOM)
 def test_laws(law):
-    law(lambda: RLW(seed=0))
+    assert law(lambda: RLW(seed=0))
 
 
 def drawn(weighting, count, tasks=3, present=None):

@@ -9,15 +9,15 @@ from multitask.weighting import laws
 
 @pytest.mark.parametrize("law", laws.ALL)
 def test_laws(law):
-    law(lambda: STCH(warmup=2 if law is laws.absent_state else 1))  # after the warm-up the state rests
+    assert law(lambda: STCH(warmup=2 if law is laws.absent_state else 1))  # after the warm-up the state rests
 
 
 def test_scaling_of_all_losses_does_not_change_the_step():
-    laws.scaling(STCH, degree=0)
+    assert laws.scaling(STCH, degree=0)
 
 
 def test_scaling_of_each_loss_does_not_change_the_step():
-    laws.task_scaling(STCH)
+    assert laws.task_scaling(STCH)
 
 
 def warm(losses, **options):

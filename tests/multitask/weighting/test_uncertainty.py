@@ -9,7 +9,7 @@ from multitask.weighting import laws
 
 @pytest.mark.parametrize("law", laws.ALL)
 def test_laws(law):
-    law(Uncertainty)
+    assert law(Uncertainty)
 
 
 def weighting_at(s):
