@@ -5,7 +5,7 @@ from . import _check, _compat
 from .heads.head import Head
 from .network import Network
 
-_RESERVED = ("backbone", "features")
+_RESERVED = ("backbone", "features", "sharing")
 
 
 def attach(backbone, heads, *, sharing=None):
@@ -19,14 +19,15 @@ def attach(backbone, heads, *, sharing=None):
         backbone: what `kt.backbone` returned, or any `keras.Model` with one output, `(batch, width)` or maps
             `(batch, height, width, channels)`, which are averaged.
         heads: a `kt.heads.Head`, or `{name: head}`.
-        sharing: None, or a layer that gives each head features of its own: features -> `{name: features}`.
+        sharing: None; or a layer or function that gives each head features of its own, features -> `{name: features}`; or
+            one of `kt.multitask` that taps inner stages of the backbone, such as `kt.multitask.CrossStitch(at=["block_3"])`.
 
     Returns:
         A Functional `keras.Model`, uncompiled: `model.compile(optimizer=..., **kt.objectives(model))`.
 
     Raises:
-        ValueError: a name is reserved or can't be used, a head is given twice or belongs to another model, or the
-            backbone has several outputs.
+        ValueError: a name is reserved or can't be used, a head is given twice or belongs to another model, the
+            backbone has several outputs, or `sharing` is for other tasks than the heads.
 
     Example:
         >>> model = kt.attach(kt.backbone("EfficientNetLite0"),
@@ -34,11 +35,9 @@ def attach(backbone, heads, *, sharing=None):
     """
     _check_backbone(backbone)
     named = _named(heads)
-    backbone.name = "backbone"
     names = iter(_compat.input_names(backbone))
     inputs = keras.tree.map_structure(lambda t: _like(t, next(names)), _compat.input_structure(backbone))
-    features = _joint(backbone(inputs))
-    parts = dict.fromkeys(named, features) if sharing is None else sharing(features)
+    parts = _parts(backbone, inputs, list(named), sharing)
     outputs = {name: head(parts[name]) for name, head in named.items()}
     return Network(inputs, outputs if isinstance(heads, dict) else next(iter(outputs.values())))
 
@@ -121,10 +120,30 @@ def _like(tensor, name):
     return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
 
 
-def _joint(features):
+def _parts(backbone, inputs, tasks, sharing):
+    """The features of each task. `sharing` may have a method `over`, which makes a layer `backbone` of its own."""
+    if sharing is not None and (isinstance(sharing, type) or not callable(getattr(sharing, "over", sharing))):
+        raise TypeError(f"`sharing` must be a layer, a function or one of kt.multitask, such as kt.multitask.MMoE(). "
+                        f"Received: {sharing!r}")
+    if hasattr(sharing, "over"):
+        return {task: _joint(part, f"features_{task}") for task, part in sharing.over(backbone, inputs, tasks).items()}
+    backbone.name = "backbone"
+    features = _joint(backbone(inputs), "features")
+    if sharing is None:
+        return dict.fromkeys(tasks, features)
+    if hasattr(sharing, "for_tasks"):
+        sharing.for_tasks(tasks)
+    parts = sharing(features)
+    if not isinstance(parts, dict) or set(parts) != set(tasks):
+        given = ", ".join(map(str, parts)) if isinstance(parts, dict) else type(parts).__name__
+        raise ValueError(f"`sharing` must give a dict with features for each head: {', '.join(tasks)}. Received: {given}")
+    return parts
+
+
+def _joint(features, name):
     if len(features.shape) == 4:
-        return keras.layers.GlobalAveragePooling2D(name="features")(features)
+        return keras.layers.GlobalAveragePooling2D(name=name)(features)
     if len(features.shape) != 2:
         raise ValueError(f"`backbone` must give features (batch, width), or maps (batch, height, width, channels). "
                          f"Received: {tuple(features.shape)}")
-    return keras.layers.Identity(name="features")(features)
+    return keras.layers.Identity(name=name)(features)

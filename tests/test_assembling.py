@@ -63,6 +63,38 @@ def test_sharing_gives_each_head_its_own_features(small_backbone):
     assert model.get_layer("colour").input.shape == (None, 4) and model.get_layer("light").input.shape == (None, 12)
 
 
+def test_sharing_must_give_each_head_its_features(small_backbone):
+    error = "must give a dict with features for each head: colour, light. Received: "
+    with pytest.raises(ValueError, match=error + "colour, lihgt"):
+        kt.attach(small_backbone(), several(), sharing=lambda x: {"colour": x, "lihgt": x})
+    with pytest.raises(ValueError, match=error + "list"):
+        kt.attach(small_backbone(), several(), sharing=lambda x: [x, x])
+    for wrong in (keras.layers.Dense, "MMoE"):
+        with pytest.raises(TypeError, match="`sharing` must be a layer, a function or one of kt.multitask"):
+            kt.attach(small_backbone(), several(), sharing=wrong)
+
+
+def test_sharing_is_told_the_heads_or_makes_the_backbone_itself(small_backbone):
+    class Told:
+        def for_tasks(self, names):
+            self.names = names
+
+        def __call__(self, features):
+            return dict.fromkeys(self.names, features)
+
+    class Inside:
+        def over(self, backbone, inputs, tasks):
+            return dict.fromkeys(tasks, backbone(inputs))
+
+    told = Told()
+    kt.attach(small_backbone(), several(), sharing=told)
+    assert told.names == ["colour", "light"]
+    backbone = small_backbone("mine")
+    model = kt.attach(backbone, several(), sharing=Inside())
+    assert [layer.name for layer in model.layers][2:4] == ["features_colour", "features_light"]
+    assert backbone.name == "mine"  # what the method does with it is its own affair
+
+
 def test_objectives_are_new_objects_and_equal_after_save_and_load(small_backbone, tmp_path):
     x, y = colour_task(16)
     labels = {"colour": y, "light": np.full(16, np.nan, "float32")}
@@ -121,7 +153,7 @@ def test_missing_labels_in_any_pattern_equal_the_labelled_rows(small_backbone):
         (
             {"features": kt.heads.Classifier},
             ValueError,
-            "can't be named 'features': .*'backbone' and 'features' are taken",
+            "can't be named 'features': .*'backbone' and 'features' and 'sharing' are taken",
         ),
         ({"backbone": kt.heads.Classifier}, ValueError, "can't be named 'backbone'"),
         ({"a/b": kt.heads.Classifier}, ValueError, "can't be named 'a/b'"),
