@@ -182,12 +182,20 @@ def _training_arguments(add):
         default=1e-3,
         help="of the heads; a tenth of it for the backbone (default: %(default)s)",
     )
+    _several_arguments(add)
     add("--dropout", type=float, default=0.0, help="in the heads (default: none)")
     add("--flip", action="store_true", help="mirror photos left to right at random in training")
     add("--balance", action="store_true", help="weigh classes by their rarity")
     add("--batch-size", type=int, default=32, help="(default: %(default)s)")
     add("--seed", type=int, default=0, help="of split, heads and order (default: %(default)s)")
     add("--deterministic", action="store_true", help="give the same bits again; a little slower")
+
+
+def _several_arguments(add):
+    add("--weighting", metavar="METHOD", help="how several targets come together, such as uncertainty or pcgrad (default: sum)")
+    add("--at", metavar="LAYER", help="where METHOD compares gradients: features costs least (default: all shared weights)")
+    add("--sharing", metavar="KIND", help="what gives each target features of its own, such as mmoe (default: none)")
+    add("--baselines", action="store_true", help="train each target alone too, and say which gained and which lost")
 
 
 def _features(parser):

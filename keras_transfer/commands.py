@@ -10,11 +10,12 @@ import keras
 
 import keras_transfer as kt
 
-from . import _check, evaluating, extracting, recipe, running
+from . import _check, alone, evaluating, extracting, recipe, running
 from ._files import atomic
 from .assembling import heads_of
 from .blocks import backbone_of
 from .exporting.command import command as export  # noqa: F401
+from .multitask import naming
 from .reporting import command as reports
 from .reporting.command import command as report  # noqa: F401
 from .serving.command import serve  # noqa: F401
@@ -75,22 +76,21 @@ def train(options):
 
 def _train(options, settings, output, beside):
     targets = _targets(options)
+    weighting, sharing = naming.chosen(options, targets)
     keras.utils.set_random_seed(options.seed)
     training, valid, labels = _read(options, targets, "train")
-    model = kt.attach(_backbone(options), _heads(targets, labels, options.dropout))
-    model.compile(optimizer=keras.optimizers.Adam(options.learning_rate), **kt.objectives(model))
-    history = kt.fine_tune(
-        model,
-        kt.data.balance(training) if options.balance else training,
-        valid,
-        head_epochs=options.head_epochs,
-        epochs=options.epochs,
-        last=_last(options),
-        directory=beside,
-        seed=options.seed,
-        deterministic=options.deterministic,
-    )
     held_out = _held_out(options, targets, valid)
+    model = kt.attach(_backbone(options), _heads(targets, labels, options.dropout), sharing=sharing)
+    optimizer = keras.optimizers.Adam(options.learning_rate)
+    how = {name: getattr(options, name) for name in ("head_epochs", "epochs", "seed", "deterministic")}
+    how["last"] = _last(options)
+    weighed = kt.data.balance(training) if options.balance else training
+    baselines = None
+    if options.baselines:
+        baselines = alone.trained(model, weighed, valid, held_out, optimizer=optimizer, directory=beside, **how)
+    learner = _learner(options, model, weighting)
+    learner.compile(optimizer=optimizer, **kt.objectives(model))
+    history = kt.fine_tune(learner, weighed, valid, directory=beside, **how)
     results, answers = _measured(model, *held_out) if held_out else ([], None)
     del settings["column"]  # which is `images` in a config
     size = list(kt.data.info(training).size)
@@ -106,6 +106,9 @@ def _train(options, settings, output, beside):
             "folder": options.images,
             "image_size": size,
             "results": results,
+            "weighting": weighting and type(weighting).__name__,
+            "sharing": sharing and type(sharing).__name__,
+            "gain": baselines and alone.gain(model, baselines, held_out[1]),
             "training": reports.training_counts(model, kt.data.info(training).targets),
             "fingerprint": kt.data.info(training).fingerprint,
         },
@@ -155,6 +158,15 @@ def inspect(options):
     found = kt.inspect(options.source)
     print(found)
     return 0 if found.safe else 1
+
+
+def _learner(options, model, weighting):
+    if weighting is None:
+        return model
+    last = _last(options)
+    if options.epochs:  # what keeps gradients is made for the variables of the second phase
+        last(model) if callable(last) else kt.unfreeze(model, recipe.last_quarter(backbone_of(model)) if last is None else last)
+    return kt.MultiTask(model, weighting, at=options.at)
 
 
 def _last(options):

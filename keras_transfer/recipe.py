@@ -11,6 +11,7 @@ from .assembling import objectives
 from .checkpointing import RunState
 from .fitting import check_data, info_of
 from .freezing import freeze, unfreeze
+from .multitask import tuning
 from .rates import carry_moments, layerwise, remade
 from .store.caching import Store
 from .store.phases import Phases
@@ -38,8 +39,9 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     on the seed and the epoch only, so that with `deterministic=True` the weights are then the same to the last bit.
 
     Args:
-        model: what `kt.attach` returned. Compiled: its loss, loss weights, metrics and the settings of its
-            optimizer are kept; else those of `kt.objectives` and Adam. A rate that is a schedule is left alone.
+        model: what `kt.attach` returned, or a `kt.MultiTask` learner of it, whose weighting goes on from phase to phase.
+            Compiled: its loss, loss weights, metrics and the settings of its optimizer are kept; else those of
+            `kt.objectives` and Adam. A rate that is a schedule is left alone.
         train: a `tf.data.Dataset` of (x, y) or (x, y, sample weights), a `keras.utils.PyDataset`, or a tuple of
             arrays; y as the heads want it, a dict for several.
         validation: the same for validation, or None: then nothing ends early and the last weights stay.
@@ -61,7 +63,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         verbose: as in `fit`: "auto", 0, 1 or 2.
 
     Returns:
-        One `keras.callbacks.History` over both phases, with `learning_rate` and `phase` ("head" or "tune").
+        One `keras.callbacks.History` over both phases, with `learning_rate` and `phase` ("head" or "tune"), and for a
+        learner `HEAD_weight`: 1 in a phase with nothing shared to weigh, NaN where the method has no weights.
 
     Raises:
         ValueError: an argument is out of range, labels don't fit the heads, `last` is not in the backbone, or the
@@ -70,7 +73,9 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     Example:
         >>> history = kt.fine_tune(model, train, valid, head_epochs=10, epochs=5)
     """
+    trained, model = model, tuning.model_of(model)
     plan = _plan(model, head_epochs, epochs, last)
+    tuning.check_phases(trained, plan)
     cache = _cache(cache, callbacks, deterministic)
     check_data(model, train, "train")
     check_data(model, validation, "validation")
@@ -86,13 +91,14 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     state = RunState({"head_epochs": head_epochs, "epochs": epochs, "seed": seed,
                       "last": "a function" if callable(last) else last,
                       "weights": len(model.weights), "parameters": model.count_params(),
-                      "data": getattr(info_of(train), "fingerprint", None)}, drawn)
+                      "data": getattr(info_of(train), "fingerprint", None),
+                      "weighting": tuning.described(trained)}, drawn)
     saved = None if directory is None else state.load(directory, strategy)
     keeper = _Keeper(state, directory, callbacks)
     data = {"train": train, "validation": validation, "verbose": verbose, "cache": cache, "directory": directory}
     with strategy.scope():
-        _run(model, plan, state, saved, keeper, data, callbacks)
-    return _history(model, state)
+        _run(trained, plan, state, saved, keeper, data, callbacks)
+    return _history(trained, state)
 
 
 def _plan(model, head_epochs, epochs, last):
@@ -122,8 +128,8 @@ def last_quarter(backbone):
     return groups[int(np.argmin(np.abs(starts - goal)))][0]
 
 
-def _run(model, plan, state, saved, keeper, data, callbacks):
-    keep = _compat.compile_arguments(model) if model.compiled else objectives(model)
+def _run(trained, plan, state, saved, keeper, data, callbacks):
+    model, keep = tuning.model_of(trained), _settings(trained)
     given = _compat.inner(keep.pop("optimizer", None) or keras.optimizers.Adam())
     rate = given.get_config()["learning_rate"]
     rate = math.nan if isinstance(rate, dict) else rate  # of a schedule: what it should become is not ours to guess
@@ -132,37 +138,51 @@ def _run(model, plan, state, saved, keeper, data, callbacks):
         if number < state.phase or state.finished and number > state.phase:
             continue
         set_flags(model)
-        for metric in keras.tree.flatten([keep.get("metrics"), keep.get("weighted_metrics")]):
-            if isinstance(metric, keras.metrics.Metric):
-                metric.reset_state()  # of what the phase before counted; Keras doesn't in an epoch that builds them
-        model.compile(optimizer=_optimizer(model, given, name, rate), **keep)
-        if not model.optimizer.built:  # what scales the loss for float16 has variables of its own
-            model.optimizer.build(model.trainable_variables)
+        tuning.reset_metrics(keep)
+        trained.compile(optimizer=_optimizer(trained, given, name, rate), **keep)
+        if not trained.optimizer.built:  # what scales the loss for float16 has variables of its own
+            trained.optimizer.build(trained.trainable_variables)
         if saved is not None:
-            _restore([*model.weights, *model.optimizer.variables], saved)
+            _restore([*trained.weights, *trained.optimizer.variables], saved)
             saved = None
         elif number > state.phase:
             state.phase, state.begun, state.phase_over, state.wait = number, state.epoch, False, 0
         if not state.phase_over:
-            keeper.begin(model, name, state.begun + count, rate if name == "head" else rate * _TUNING_RATE)
-            _fit(model, keep, learners and learners.of(number), data, keeper, callbacks)
+            keeper.begin(trained, name, state.begun + count, rate if name == "head" else rate * _TUNING_RATE)
+            reduced = learners.of(number) if learners and tuning.takes_features(trained) else None
+            _fit(trained, keep, reduced, data, keeper, callbacks)
         state.phase_over = True
     if state.best_weights is not None and keeper.restores:
-        _restore(model.weights, state.best_weights)
+        _restore(trained.weights, state.best_weights)
     state.finished = True
-    keeper.write(model)
+    keeper.write(trained)
+    tuning.reset_metrics(keep)
+    if trained is not model:
+        model.compile(optimizer=_made(trained.optimizer, model.trainable_variables, trained), **tuning.with_own_metrics(keep))
     if data["directory"] is not None and distributing.is_chief(model.distribute_strategy):
         shutil.rmtree(pathlib.Path(data["directory"], FEATURES), ignore_errors=True)
 
 
-def _optimizer(model, given, phase, rate):
-    """A new optimizer with the settings given, built, and with the moments that the model's own one has."""
+def _settings(trained):
+    """What it was compiled with; else what its model was; else what its heads carry."""
+    compiled = [one for one in (trained, tuning.model_of(trained)) if one.compiled]
+    return _compat.compile_arguments(compiled[0]) if compiled else objectives(tuning.model_of(trained))
+
+
+def _optimizer(trained, given, phase, rate):
+    """A new optimizer with the settings given, built, and with the moments that the one before has."""
     if phase == "tune":
-        return layerwise(given if math.isnan(rate) else remade(given, learning_rate=rate * _TUNING_RATE), model)
+        given = given if math.isnan(rate) else remade(given, learning_rate=rate * _TUNING_RATE)
+        given = layerwise(given, tuning.model_of(trained))
+    return _made(given, trained.trainable_variables, trained)
+
+
+def _made(given, variables, before):
+    """An optimizer with the settings given for `variables`, with the moments that `before` has, if it's compiled."""
     optimizer = remade(given)
-    optimizer.build(model.trainable_variables)
-    if model.compiled:
-        carry_moments(model.optimizer, optimizer)
+    optimizer.build(variables)
+    if before.compiled:
+        carry_moments(before.optimizer, optimizer)
     return optimizer
 
 
@@ -187,15 +207,18 @@ def _learners(model, flags, data):
                   directory=pathlib.Path(directory, FEATURES) if shared else None, verbose=data["verbose"])
 
 
-def _fit(model, keep, reduced, data, keeper, callbacks):
+def _fit(trained, keep, reduced, data, keeper, callbacks):
     """Trains one phase; `reduced`: the rest of the model and its features, or None."""
     train, validation, verbose = data["train"], data["validation"], data["verbose"]
     keeper.say(verbose, bool(reduced))
-    learner = model
+    part = tuning.model_of(trained)
     if reduced:
-        learner, train, validation = reduced
+        part, train, validation = reduced
+    learner = tuning.in_phase(trained, part)
+    if learner is not trained:
         steps = keep.get("steps_per_execution") or 1
-        learner.compile(optimizer=model.optimizer, **{**keep, "steps_per_execution": steps if steps > 1 or callbacks else _STEPS})
+        many = _STEPS if reduced and steps == 1 and not callbacks else steps
+        learner.compile(optimizer=trained.optimizer, **{**keep, "steps_per_execution": many})
     keeper.info = info_of(train)
     x, *labels = train if isinstance(train, tuple) else (train,)
     learner.fit(x, **dict(zip(("y", "sample_weight"), labels)), validation_data=validation,
@@ -213,16 +236,17 @@ class _Keeper(keras.callbacks.Callback):
         self.falls = not any(isinstance(c, _RATE_CALLBACKS) for c in callbacks)
 
     def begin(self, network, name, last_epoch, rate):
-        """A phase begins at `rate`; `network` is the whole model, of which `fit` may see the tail only."""
+        """A phase begins at `rate`; `network` is the whole model or learner, of which `fit` may see the tail only."""
         self.network, self.name, self.last_epoch, self.rate = network, name, last_epoch, rate
 
     def say(self, verbose, computed_once):
         state, count = self.state, self.last_epoch - self.state.begun
-        trainable = sum(int(np.prod(v.shape)) for v in self.network.trainable_variables)
+        model = tuning.model_of(self.network)
+        trainable = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
         if verbose:
             print(f"Phase {self.name!r}: {count} epochs"
                   + f", from epoch {state.epoch + 1} on" * (state.epoch > state.begun)
-                  + f"; {trainable:,} of {self.network.count_params():,} parameters train"
+                  + f"; {trainable:,} of {model.count_params():,} parameters train"
                   + ", and what is frozen below them is computed once" * computed_once + ".")
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -242,7 +266,9 @@ class _Keeper(keras.callbacks.Callback):
                              "rate may be too high (kt.find_learning_rate suggests one), or the data hold NaN.")
         state, loss = self.state, (logs or {}).get("val_loss")
         rate = float(keras.ops.convert_to_numpy(_compat.inner(self.model.optimizer).learning_rate))
-        state.log(**{k: float(v) for k, v in logs.items()} | {"learning_rate": rate, "phase": self.name})
+        lacking = dict.fromkeys([k for k in state.history if k not in logs], math.nan)  # as weights of a phase that has none
+        state.history |= {k: [math.nan] * state.epoch for k in logs if k not in state.history}
+        state.log(**lacking | {k: float(v) for k, v in logs.items()} | {"learning_rate": rate, "phase": self.name})
         state.epoch, state.wait = epoch + 1, state.wait + 1
         if loss is not None and (state.best is None or loss < state.best):
             state.best, state.wait = float(loss), 0
@@ -265,9 +291,9 @@ def _restore(variables, values):
         variable.assign(value)
 
 
-def _history(model, state):
+def _history(trained, state):
     history = keras.callbacks.History()
-    history.set_model(model)
+    history.set_model(trained)
     history.history, history.epoch = state.history, list(range(state.epoch))
-    model.history = history
+    trained.history = tuning.model_of(trained).history = history
     return history

@@ -262,6 +262,55 @@ def shared(folder):
     return {"found": found, "place": place, "left": left, "loss": history["loss"]}
 
 
+def weightings():
+    """Of each kind of weighting one: how it's made, and at what layer it looks."""
+    import keras_transfer as kt
+    from multitask.test_faults import method
+
+    return {"Equal": (kt.multitask.Equal, None), "PCGrad": (kt.multitask.PCGrad, None), "at features": (kt.multitask.PCGrad, "features"),
+            "Uncertainty": (kt.multitask.Uncertainty, None), "MoCo": (lambda: method("MoCo"), None),
+            "SDMGrad": (lambda: method("SDMGrad"), None), "FAMO": (lambda: method("FAMO"), None), "DWA": (kt.multitask.DWA, None)}
+
+
+def tasks(_=None, kinds=None):
+    """Several tasks with labels missing, in batches of which the last leaves a replica without rows."""
+    from multitask import small
+
+    found = {}
+    for kind, (make, at) in weightings().items():
+        if kinds is not None and kind not in kinds:
+            continue
+        two = ("size", "age")
+        learner = small.learner(make(), model=small.network(tasks=two, penalty=0.01), at=at, eager=False)
+        x, y = small.data(49, tasks=two)
+        y = small.gaps(y, share=0.2)
+        y["age"][:8] = float("nan")
+        y["age"][48] = 40.0
+        if learner.weighting.parts > 1:  # the halves of a batch are those of the replicas' parts
+            x, y = in_halves(x, y, learner.replicas)
+        logs = learner.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0).history
+        state = [float(n) for v in learner.weighting.weights if "float" in v.dtype for n in v.numpy().ravel()]
+        found[kind] = {**logs, "weights": flat(learner.model), "state": state, "evaluate": learner.evaluate(x, y, verbose=0)}
+    return found
+
+
+def in_halves(x, y, replicas):
+    """Three whole batches of 16; with one replica in the order that gives it the halves that two together have."""
+    import numpy as np
+
+    order = [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15] if replicas == 1 else range(16)
+    rows = np.concatenate([np.array(order) + start for start in (0, 16, 32)])
+    return x[rows], {task: labels[rows] for task, labels in y.items()}
+
+
+def tasks_by_replica(_=None):
+    """The control: gradients that are weighed on each replica by itself."""
+    from keras_transfer.multitask import gradients
+
+    with patched(gradients, "summed", lambda value, strategy: value):
+        return tasks(kinds=["PCGrad"])["PCGrad"]
+
+
 # --- parts of these
 
 

@@ -387,3 +387,49 @@ def test_the_version(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
     assert ended.value.code == 0 and capsys.readouterr().out == f"keras-transfer {kt.__version__}\n"
+
+
+def several(table, photos, run, *more):
+    targets = ["--targets", "colour:class", "place:number", "--split", "part"]
+    return ["train", str(table), "--images", str(photos), *targets, "--output", str(run), *SMALL, *more]
+
+
+def test_several_targets_by_a_method_with_a_sharing_layer_and_against_each_alone(table, photo_folder, tmp_path, capsys):
+    run = tmp_path / "run"
+    more = ["--weighting", "pcgrad", "--sharing", "mmoe", "--at", "features", "--baselines"]
+    assert cli.main(several(table, photo_folder, run, *more)) == 0
+    said = capsys.readouterr().out
+    assert "colour alone:" in said and "place alone:" in said and "Against a model for each target alone" in said
+    config = json.loads((run / "config.json").read_text())
+    assert [config[name] for name in ("weighting", "sharing", "at")] == ["PCGrad", "MMoE", "features"]
+    results = {row["head"]: row["value"] for row in config["results"]}
+    rows = {row["task"]: row for row in config["gain"]["rows"]} if config["gain"] else {}
+    for task, row in rows.items():  # both were measured on the same photos
+        assert row["multi-task"] == pytest.approx(results[task], rel=1e-4)
+    assert rows or "No comparison with each target alone" in said  # an accuracy of 0 allows none
+    history = list(csv.DictReader(open(run / "history.csv")))
+    assert len(history) == 3 and all(float(row["colour_weight"]) >= 0 for row in history)
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Tasks together" in page and "by PCGrad at the layer features" in page and "MMoE" in page
+    assert "What each task counted in the last step" in page
+    assert set(kt.predict(run, photo_folder / "red" / "00.png")[0]) == {"file", "colour", "colour_probability", "place"}
+    assert kt.load(run).get_layer("sharing").name == "sharing" and os.listdir(tmp_path) == ["run"]
+
+
+@pytest.mark.slow
+def test_a_method_that_keeps_gradients_is_made_for_the_second_phase(table, photo_folder, tmp_path):
+    assert cli.main(several(table, photo_folder, tmp_path / "run", "--weighting", "dbmtl")) == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["weighting"] == "DBMTL"
+
+
+@pytest.mark.parametrize("more, error", [
+    (["--weighting", "pcgard"], "Unknown weighting 'pcgard'. Did you mean 'PCGrad'"),
+    (["--sharing", "mmo"], "Unknown sharing layer 'mmo'. Did you mean 'MMoE'"),
+    (["--at", "features"], "--at says where a method compares gradients"),
+])
+def test_unknown_methods_are_refused_before_anything_is_read(table, photo_folder, tmp_path, capsys, more, error):
+    assert cli.main(several(table, photo_folder, tmp_path / "run", *more)) == 1
+    assert error in capsys.readouterr().err and os.listdir(tmp_path) == []
+    folder = ["train", str(photo_folder), "--output", str(tmp_path / "run"), *SMALL]
+    assert cli.main([*folder, "--weighting", "pcgrad"]) == 1
+    assert "--weighting can be used with several targets only" in capsys.readouterr().err

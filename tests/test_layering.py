@@ -17,7 +17,7 @@ LAYERS = [
     ["fitting", "summarizing", "rate_finding", "checkpointing", "running", "inspecting"],
     ["multitask"],
     ["recipe", "loading", "unfinished"],
-    ["evaluating", "exporting", "extracting"],
+    ["alone", "evaluating", "exporting", "extracting"],
     ["reporting", "serving"],
     ["commands", "cli"],
 ]

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import keras_transfer as kt
+from keras_transfer.multitask.sharing.mmoe import MMoE
 from keras_transfer.recipe import last_quarter
 from support import colour_task, run_python
 
@@ -131,6 +132,16 @@ def test_best_weights_of_all_epochs_are_in_and_evaluate_works(model, photo_folde
     losses = history.history["val_loss"]
     assert np.argmin(losses) < len(losses) - 1
     assert model.evaluate(valid, verbose=0)[0] == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_metrics_are_of_what_is_evaluated_alone(model, photo_folder):
+    """Not also of the rows that the last phase counted, on features."""
+    train, valid = sets(photo_folder)
+    model.compile(optimizer=keras.optimizers.Adam(0.03), **kt.objectives(model))
+    kt.fine_tune(model, train, valid, head_epochs=8, epochs=1, seed=1, verbose=0)
+    for x, y in valid.take(1):
+        right = np.mean(model.predict(x, verbose=0).argmax(-1) == y)
+        assert model.evaluate(x, y, verbose=0)[1] == pytest.approx(right)
 
 
 def test_a_phase_ends_after_five_epochs_without_a_better_loss(model, photo_folder):
@@ -376,3 +387,156 @@ def test_a_folder_features_of_the_callers_own_stays(model, photo_folder, tmp_pat
         kt.fine_tune(model, sets(photo_folder)[0], head_epochs=1, epochs=0, directory=tmp_path, seed=1, verbose=0)
     assert (tmp_path / "features" / "mine.txt").read_text() == "kept"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.npz", "features"]
+
+
+def two_heads(small_backbone, **options):
+    keras.utils.set_random_seed(2)
+    light = kt.heads.Regressor({"mean": 120.0, "std": 30.0}, loss_weight=0.5)
+    return kt.attach(small_backbone(), {"colour": kt.heads.Classifier(3), "light": light}, **options)
+
+
+def two_tasks(count, seed=0):
+    """Photos, their colours and how light they are; some labels of each are missing."""
+    x, y = colour_task(count, seed)
+    rows = np.arange(count)
+    return x, {"colour": np.where(rows % 5, y, -1), "light": np.where(rows % 4, x.mean((1, 2, 3)), np.nan)}
+
+
+METHODS = {
+    "plain": lambda: (None, None),
+    "uncertainty": lambda: (kt.multitask.Uncertainty(), None),
+    "uncertainty at features": lambda: (kt.multitask.Uncertainty(), "features"),
+    "pcgrad": lambda: (kt.multitask.PCGrad(), None),
+    "pcgrad at features": lambda: (kt.multitask.PCGrad(), "features"),
+    "gradnorm": lambda: (kt.multitask.GradNorm(), None),
+    "random": lambda: (kt.multitask.RLW(), None),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_learner_trains_the_same_on_features_as_on_the_whole_model(small_backbone, method, capsys):
+    found = []
+    for cache in (kt.Store(engine="tensorflow"), False):
+        model = two_heads(small_backbone)
+        weighting, at = METHODS[method]()
+        learner = kt.MultiTask(model, weighting, at=at)
+        history = kt.fine_tune(learner, two_tasks(40), two_tasks(16, 1), head_epochs=2, epochs=3, last="block_3",
+                               seed=4, cache=cache, verbose=2).history
+        assert ("computed once" in capsys.readouterr().out) == bool(cache) and learner.weighting is weighting
+        found.append((history, [w.numpy() for w in learner.weights]))
+    (one, weights), (other, others) = found
+    assert set(one) == set(other)
+    for name in set(one) - {"phase"}:
+        assert one[name] == pytest.approx(other[name], rel=1e-3, abs=1e-5, nan_ok=True), name
+    for a, b in zip(weights, others, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    assert ("colour_weight" in one) == (method != "plain") and "val_light_mae" in one and len(one["loss"]) == 5
+    if method == "gradnorm":  # nothing is shared that trains before the second phase
+        assert one["colour_weight"][:2] == [1, 1] and one["colour_weight"][-1] != 1
+    if method.startswith("uncertainty"):
+        assert all(np.diff(one["light_weight"]) != 0)
+
+
+def test_a_learner_without_a_weighting_trains_as_its_model_would(small_backbone):
+    found = []
+    for wrap in (lambda model: model, kt.MultiTask):
+        model = two_heads(small_backbone)
+        trained = wrap(model)
+        history = kt.fine_tune(trained, two_tasks(40), two_tasks(16, 1), head_epochs=2, epochs=2, seed=4, verbose=0)
+        history = history.history
+        found.append((history, [w.numpy() for w in model.weights]))
+        assert trained.evaluate(*two_tasks(16, 1), verbose=0, return_dict=True) == pytest.approx(
+            model.evaluate(*two_tasks(16, 1), verbose=0, return_dict=True))
+    (one, weights), (other, others) = found
+    assert set(one) == set(other) and one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-5)
+    assert all(np.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(weights, others, strict=True))
+
+
+def test_a_learner_and_its_model_are_trained_on_return(small_backbone, tmp_path):
+    model = two_heads(small_backbone)
+    learner = kt.MultiTask(model, kt.multitask.Uncertainty())
+    learner.compile(optimizer=keras.optimizers.SGD(0.05, momentum=0.9), **kt.objectives(model))
+    x, y = two_tasks(16, 1)
+    history = kt.fine_tune(learner, two_tasks(40), two_tasks(16, 1), head_epochs=2, epochs=1, seed=1, verbose=0)
+    assert history.history["learning_rate"] == pytest.approx([0.05, 0.05, 0.005])
+    assert type(learner.optimizer).__name__ == type(model.optimizer).__name__ == "LayerwiseSGD"
+    scores = [one.evaluate(x, y, verbose=0, return_dict=True) for one in (learner, model)]
+    assert scores[0] == pytest.approx(scores[1])
+    right = (model.predict(x, verbose=0)["colour"].argmax(-1) == y["colour"])[y["colour"] >= 0]
+    assert scores[1]["colour_accuracy"] == pytest.approx(right.mean())
+    assert scores[0]["loss"] == pytest.approx(min(history.history["val_loss"]), rel=1e-4)
+    assert learner.history is model.history is history
+    model.save(tmp_path / "model.keras")
+    loaded = kt.load(tmp_path / "model.keras")
+    assert len(loaded.optimizer.variables) == len(model.optimizer.variables) < len(learner.optimizer.variables)
+    for one in (model, learner):  # compiled for what trains now
+        one.fit(*two_tasks(8), epochs=1, verbose=0)
+
+
+class Stop(keras.callbacks.Callback):
+    """Ends the process's run after so many epochs, as a kill would."""
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epochs:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "method, stopped", [("uncertainty", 1), ("pcgrad at features", 3), ("gradnorm", 4), ("random", 3)]
+)
+def test_a_learner_that_was_stopped_goes_on_to_the_same_result(small_backbone, photo_folder, tmp_path, method, stopped):
+    """Also the state of its weighting, and what it draws."""
+
+    def run(directory, *callbacks):
+        model = two_heads(small_backbone)
+        weighting, at = METHODS[method]()
+        learner = kt.MultiTask(model, weighting, at=at)
+        data = tf.data.Dataset.from_tensor_slices(two_tasks(24)).batch(8)
+        history = kt.fine_tune(learner, data, head_epochs=2, epochs=3, last="block_3", directory=directory, seed=4,
+                               verbose=0, callbacks=callbacks)
+        return history.history, [w.numpy() for w in learner.weights]
+
+    expected, weights = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", Stop(stopped))
+    history, again = run(tmp_path / "stopped")
+    for name in set(expected) - {"phase"}:
+        assert history[name] == pytest.approx(expected[name], rel=1e-5), name
+    assert len(set(history["colour_weight"])) > 1 or method == "pcgrad at features"
+    assert all(np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in zip(weights, again, strict=True))
+    assert run(tmp_path / "stopped")[0]["loss"] == history["loss"]  # ended, and restored
+
+
+def test_a_checkpoint_of_another_weighting_is_refused(small_backbone, tmp_path):
+    options = {"head_epochs": 1, "epochs": 0, "seed": 1, "directory": tmp_path, "verbose": 0}
+    kt.fine_tune(kt.MultiTask(two_heads(small_backbone), kt.multitask.PCGrad(), at="features"), two_tasks(8), **options)
+    said = r"weighting was \"PCGrad\(seed=None\) at 'features'\" and is 'Uncertainty\(\)'"
+    with pytest.raises(ValueError, match=said):
+        kt.fine_tune(kt.MultiTask(two_heads(small_backbone), kt.multitask.Uncertainty()), two_tasks(8), **options)
+    with pytest.raises(ValueError, match="weighting was .* and is None"):
+        kt.fine_tune(two_heads(small_backbone), two_tasks(8), **options)
+
+
+def test_a_method_that_keeps_gradients_wants_the_variables_it_was_made_for(small_backbone):
+    model = two_heads(small_backbone)
+    kt.unfreeze(model, "block_3")
+    learner = kt.MultiTask(model, kt.multitask.DBMTL())
+    said = ("DBMTL keeps gradients of the 2 shared variables that trained when the learner was made, but 4 train in the "
+            "phase 'tune', or others. Make the learner after ")
+    with pytest.raises(ValueError, match=said):
+        kt.fine_tune(learner, two_tasks(8), head_epochs=1, epochs=1, last="block_2", verbose=0)
+    history = kt.fine_tune(learner, two_tasks(24), head_epochs=1, epochs=2, last="block_3", seed=1, verbose=0).history
+    assert any(learner.weighting.means[0].numpy().any(axis=(1, 2, 3, 4)))
+    assert history["colour_weight"][0] == 1 and np.isnan(history["colour_weight"][1:]).all()  # it has no weights
+    assert len(history["phase"]) == len(history["colour_weight"]) == 3
+
+
+def test_a_learner_of_a_sharing_layer_weighs_in_both_phases(small_backbone):
+    model = two_heads(small_backbone, sharing=MMoE(experts=2))
+    learner = kt.MultiTask(model, kt.multitask.GradNorm(), at="features")
+    history = kt.fine_tune(learner, two_tasks(24), head_epochs=2, epochs=1, last="block_3", seed=1, verbose=0).history
+    assert all(w != 1 for w in history["colour_weight"][1:])

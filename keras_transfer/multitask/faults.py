@@ -4,7 +4,8 @@ import re
 import tensorflow as tf
 
 _MARK = "keras_transfer fault"
-_ADVICE = "No weight was trained by that step. The rate may be too high (kt.find_learning_rate suggests one), or the data hold NaN."
+_ADVICE = ("No weight was trained by that step. The rate may be too high (kt.find_learning_rate suggests one), or the data "
+           "hold NaN.")
 
 
 class Faults:
@@ -22,22 +23,26 @@ class Faults:
         self.tasks = list(tasks)
         self.noted = tf.Variable([-1, 0], dtype=tf.int64, trainable=False) if compiled else None  # what, and in which step
 
-    def check(self, losses, gramian, step):
+    def check(self, losses, gramian, step, held=()):
         """Returns what must be known before anything is assigned: a bool scalar, whether all is finite.
 
         Args:
             losses: `(tasks,)`.
             gramian: `(tasks, tasks)`, or None.
             step: the number of the step.
+            held: `[(variable, value)]`: what the variables get back if it isn't.
         """
         good = tf.concat([tf.math.is_finite(losses), [True if gramian is None else tf.reduce_all(tf.math.is_finite(gramian))]], 0)
-        which, step = tf.argmin(tf.cast(good, tf.int32)), tf.cast(step, tf.int64)
+        which, step, fine = tf.argmin(tf.cast(good, tf.int32)), tf.cast(step, tf.int64), tf.reduce_all(good)
+        if self.noted is not None:
+            before = self.noted[0] < 0
+            self.noted.assign(tf.where(before & ~fine, tf.stack([which, step]), self.noted))
+            fine &= before
+        given_back = give_back(held, unless=fine)
         if self.noted is None:
-            with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(good), [_MARK, which, step])]):
-                return tf.identity(tf.reduce_all(good))
-        before = self.noted[0] < 0
-        self.noted.assign(tf.where(before & ~tf.reduce_all(good), tf.stack([which, step]), self.noted))
-        return before & tf.reduce_all(good)
+            with tf.control_dependencies(given_back), tf.control_dependencies([tf.debugging.Assert(fine, [_MARK, which, step])]):
+                return tf.identity(fine)
+        return fine
 
     def watched(self, run):
         """Returns `run`, what is wrong within it raised as a ValueError in plain words."""
@@ -45,7 +50,7 @@ class Faults:
             try:
                 result = run(*args)
             except tf.errors.InvalidArgumentError as error:
-                found = re.search(rf"{_MARK}\W*\[(\d+)\]\W*\[(\d+)\]", str(error))
+                found = re.search(rf"{_MARK}\W+(\d+)\W+(\d+)", str(error))
                 if found is None:
                     raise
                 raise self._error(int(found[1]), int(found[2])) from None
@@ -61,3 +66,15 @@ class Faults:
         what = (f"The loss of task {self.tasks[which]!r} is" if which < len(self.tasks) else
                 "Products of the tasks' gradients are")
         return ValueError(f"{what} NaN or infinite in step {step + 1}. {_ADVICE}")
+
+
+def held(variables):
+    """Returns `[(variable, value)]`, for `give_back`."""
+    return [(v, tf.identity(v.value)) for v in variables]
+
+
+def give_back(held, unless=False):
+    """Gives variables the values that they had, unless the bool scalar is True; returns what they have then."""
+    for variable, value in held:
+        variable.assign(tf.where(unless, variable.value, value))
+    return [tf.identity(variable.value) for variable, _ in held]

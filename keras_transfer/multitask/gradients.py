@@ -28,6 +28,16 @@ class TaskGradients:
         self.stacks = summed(self.stacks, strategy) if self.stacks else self.stacks
         return self
 
+    def gramian(self, other=None):
+        """Returns the products of what the tasks share: of these gradients, or, in both orders, with those of `other`."""
+        tasks = len(self.columns[0])
+        if not self.stacks:
+            return tf.zeros((tasks, tasks))
+        if other is None:
+            return gramian_of(self.stacks)
+        products = gramian_of(self.stacks, other.stacks)
+        return (products + tf.transpose(products)) / 2
+
     def with_step(self, step, replicas=1):
         """Returns a gradient for each tensor: those of `step` where tasks share it, else the one task's own, else None."""
         result = [None] * len(self.columns)
@@ -55,12 +65,6 @@ def step_of(weighting, gradients, losses, gramian, present):
         present: bool `(tasks,)`.
     """
     if isinstance(weighting, GradientCombination):
-        return weighting.combine(gradients, losses, present), None
+        return weighting.combine(gradients, losses, present) if gradients else [], None
     weights, _ = weighting.weigh(losses, gramian, present)
     return weighted(weights, gradients), weights
-
-
-def halves_of(first, second):
-    """Returns the mean of two lists of gradients, and the mean of their products in both orders."""
-    cross = gramian_of(first, second)
-    return [(a + b) / 2 for a, b in zip(first, second)], (cross + tf.transpose(cross)) / 2

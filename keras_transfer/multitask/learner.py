@@ -13,7 +13,7 @@ from .faults import Faults
 from .losses import TaskLosses
 from .reaching import shared_variables
 from .stepping import Stepping
-from .weighting import Weighting
+from .weighting import GradientCombination, Weighting
 
 
 @keras.saving.register_keras_serializable("keras_transfer")
@@ -21,9 +21,9 @@ class MultiTask(_compat.Replicated, Stepping):
     """Trains a model of several heads by a weighting of losses or gradients; the model itself stays a plain one.
 
     Compile and fit it as you would the model, which is trained when `fit` returns, and throw the learner away:
-    `learner.model` is the model. Logs have each task's loss and metrics by name, and the method's weights as
-    `HEAD_weight`; `loss` is the plain sum of the losses, each times its loss weight, also while the method weighs them
-    otherwise, so that it's the one that `evaluate` gives.
+    `learner.model` is the model. Logs have each task's loss and metrics by name, and as `HEAD_weight` the method's weights,
+    their means over the steps with labels; `loss` is the plain sum of the losses, each times its loss weight, also while
+    the method weighs them otherwise, so that it's the one that `evaluate` gives.
 
     With `weighting=None` it trains as the model alone would. The plain sum, or `kt.multitask.Uncertainty`, is the one to begin
     with: methods on gradients take a backward pass a task (`kt.multitask.cost` measures it), and are worth it where tasks
@@ -51,19 +51,23 @@ class MultiTask(_compat.Replicated, Stepping):
         super().__init__(**options)
         self.tasks = _tasks(model)
         if weighting is not None and not isinstance(weighting, Weighting):
-            raise TypeError(f"`weighting` must be one of kt.multitask, such as kt.multitask.PCGrad(), or None. Received: {weighting!r}")
+            raise TypeError("`weighting` must be one of kt.multitask, such as kt.multitask.PCGrad(), or None. "
+                            f"Received: {weighting!r}")
         self.model, self.weighting, self.at = model, weighting, at
         self._cut = types.SimpleNamespace(trunk=None, top=None) if at is None else _cut(model, at)
-        shared = shared_variables(model)
-        self.kept = ()
         if weighting is not None:
             _check_at(weighting, at)
-            if weighting.keeps_gradients:
-                self.kept = tuple(k for k, v in enumerate(model.trainable_variables) if any(v is s for s in shared))
+            weighting.name_tasks(self.tasks)
             if not weighting.built:
-                weighting.name_tasks(self.tasks)
-                weighting.build(len(self.tasks), [tuple(v.shape) for v in shared])
-        self.labelled = tf.Variable(tf.zeros(len(self.tasks)), trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+                weighting.build(len(self.tasks), [tuple(v.shape) for v in shared_variables(model)])
+            if weighting.tasks != len(self.tasks):
+                raise ValueError(f"`weighting` was made for another learner, of {weighting.tasks} tasks, and this one has "
+                                 f"{len(self.tasks)}. Make a new one.")
+        self.labelled = tf.Variable(tf.zeros(len(self.tasks)), trainable=False,
+                                    aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+        has_weights = weighting is not None and not isinstance(weighting, GradientCombination)
+        means = [keras.metrics.Mean(name=f"{task}_weight") for task in self.tasks if has_weights]
+        self.shown = types.SimpleNamespace(weights=means, in_epoch=False)  # metrics held directly Keras would take for its own
         self.built = True
 
     trunk = property(lambda self: self._cut.trunk)
@@ -94,6 +98,8 @@ class MultiTask(_compat.Replicated, Stepping):
                              "`learner.compile(...)` again before `fit`.")
         if self.train_function is None or force:
             self.faults = Faults(self.tasks, compiled=self.jit_compile and self.weighting is not None)
+            self.kept = _kept(self.model, self.weighting)
+            self._compiled_flags = trainable_flags(self.model)
             super().make_train_function(force=force)
             self.train_function = self.faults.watched(self.train_function)
         return self.train_function
@@ -102,7 +108,8 @@ class MultiTask(_compat.Replicated, Stepping):
     def fit(self, *args, **options):
         given = inspect.signature(keras.Model.fit).bind(self, *args, **options).arguments
         del given["self"]
-        data = given["x"] if given.get("y") is None else tuple(given[k] for k in ("x", "y", "sample_weight") if given.get(k) is not None)
+        arrays = tuple(given[k] for k in ("x", "y", "sample_weight") if given.get(k) is not None)
+        data = given.get("x") if given.get("y") is None else arrays
         check_data(self.model, data, "x")
         check_data(self.model, given.get("validation_data"), "validation_data")
         given["callbacks"] = [_Epochs(), *keras.tree.flatten(given.get("callbacks") or [])]
@@ -114,7 +121,8 @@ class MultiTask(_compat.Replicated, Stepping):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        revived = {k: keras.saving.deserialize_keras_object(config[k], custom_objects=custom_objects) for k in ("model", "weighting")}
+        revived = {key: keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
+                   for key in ("model", "weighting")}
         return cls(**{**config, **revived})
 
 
@@ -122,9 +130,14 @@ class _Epochs(keras.callbacks.Callback):
     """Tells the weighting that an epoch has ended, and notices heads that no label was seen for."""
 
     def on_epoch_begin(self, epoch, logs=None):
+        self.model.shown.in_epoch = True
         self.model.labelled.assign(tf.zeros_like(self.model.labelled))
 
+    def on_test_begin(self, logs=None):
+        self.model.shown.in_epoch = False
+
     def on_epoch_end(self, epoch, logs=None):
+        self.model.shown.in_epoch = False
         if self.model.weighting is None:
             return
         lacking = [task for task, count in zip(self.model.tasks, self.model.labelled.numpy()) if not count]
@@ -149,14 +162,14 @@ def _cut(model, at):
     _check.one_of(at, layers, "layer for `at`")
     found = _compat.outputs_of_uses(model, layers[at])
     if len(found) != 1 or len(found[0]) != 1:
-        raise ValueError(f"The layer {at!r} gives {sum(map(len, found))} tensors, but gradients are taken at one. Choose another one, "
-                         "such as at=\"features\".")
+        raise ValueError(f"The layer {at!r} gives {sum(map(len, found))} tensors, but gradients are taken at one. Choose another "
+                         "one, such as at=\"features\".")
     (tensor,) = found[0]
     try:
         top = Network(tensor, _compat.output_structure(model))
     except ValueError as error:
-        raise ValueError(f"Not everything goes through the layer {at!r}, so the tasks can't be told apart there. Choose another one, "
-                         "or at=None.") from error
+        raise ValueError(f"Not everything goes through the layer {at!r}, so the tasks can't be told apart there. Choose another "
+                         "one, or at=None.") from error
     return types.SimpleNamespace(trunk=Network(_compat.input_structure(model), tensor), top=top)
 
 
@@ -164,3 +177,15 @@ def _check_at(weighting, at):
     if at is not None and (weighting.keeps_gradients or weighting.parts > 1):
         raise ValueError(f"{type(weighting).__name__} needs the gradients of all variables, so it can't be used with at={at!r}. "
                          "Leave `at` out.")
+
+
+def _kept(model, weighting):
+    """Places in `model.trainable_variables` of what a weighting keeps something of."""
+    if weighting is None or not weighting.keeps_gradients:
+        return ()
+    shared = shared_variables(model)
+    if [tuple(v.shape) for v in shared] != weighting.shapes:
+        raise ValueError(f"{type(weighting).__name__} keeps gradients of the variables that tasks share, and these have changed "
+                         "since the learner was made (freeze, unfreeze or a `trainable` flag). Make a new learner with a new "
+                         "weighting.")
+    return tuple(k for k, v in enumerate(model.trainable_variables) if any(v is s for s in shared))

@@ -17,8 +17,8 @@ class TaskLosses:
 
     def __init__(self, tasks, loss, weights):
         if not isinstance(loss, dict):
-            raise ValueError(f"`loss` must be a dict with a loss for each of the heads {', '.join(tasks)}, as kt.objectives(model) "
-                             f"gives it. Received: {loss!r}")
+            raise ValueError(f"`loss` must be a dict with a loss for each of the heads {', '.join(tasks)}, as "
+                             f"kt.objectives(model) gives it. Received: {loss!r}")
         for what, given in (("`loss`", loss), ("`loss_weights`", weights or {})):
             for name in given:
                 _check.one_of(name, tasks, f"key of {what}")
@@ -52,6 +52,8 @@ class _Function(keras.losses.Loss):
         self.function = function
 
     def call(self, y_true, y_pred):
+        if y_pred.shape[-1] == 1 and len(y_true.shape) == len(y_pred.shape) - 1:
+            y_true = y_true[..., None]  # as Keras has it
         return self.function(y_true, y_pred)
 
 

@@ -2,8 +2,10 @@
 import keras
 import tensorflow as tf
 
+from .. import _compat
 from ..distributing import summed
-from .gradients import TaskGradients, halves_of, step_of
+from .faults import give_back, held
+from .gradients import TaskGradients, step_of
 from .weighting.weighting import GradientCombination, Weighting, gramian_of
 
 
@@ -11,33 +13,58 @@ class Stepping(keras.Model):
     """A model whose training step asks a weighting how the tasks come together.
 
     Subclasses have `weighting`, `tasks`, `task_losses` (`TaskLosses`), `faults` (`Faults`), `trunk` and `top` (models, or None:
-    gradients go to the variables), `kept` (places of trainable variables that a method keeps something of) and `labelled`
-    (labels seen, `(tasks,)`).
+    gradients go to the variables), `kept` (places of trainable variables that a method keeps something of), `labelled`
+    (labels seen, `(tasks,)`) and `shown` (metrics `weights`, and whether results are those of an epoch, `in_epoch`).
     """
 
     def train_step(self, data):
         if self.weighting is None:
             return super().train_step(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        before = held(_compat.live_statistics(self.model))
         with tf.GradientTape(persistent=True) as tape:
             features = None if self.trunk is None else self.trunk(x, training=True)
-            y_pred = self(x, training=True) if self.trunk is None else self.top(features, training=True)
-            total = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
-            losses = [self.task_losses(*part) for part in _parts(self.weighting.parts, y, y_pred, sample_weight)]
-            scaled = keras.tree.map_structure(self.optimizer.scale_loss, losses)
+            with tf.GradientTape(persistent=True) as upper:  # which ends at the features, where the tape goes on
+                y_pred = self(x, training=True) if features is None else self._above(features, upper)
+                total = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
+                losses = self.task_losses(y, y_pred, sample_weight)
+                halves = _halves(y, y_pred, sample_weight) if self.weighting.parts > 1 else []
+                halves = [self.task_losses(*half) for half in halves]
+                scaled, halves = keras.tree.map_structure(self.optimizer.scale_loss, (losses, halves))
             penalty = self.optimizer.scale_loss(tf.add_n(self.losses) / self.replicas) if self.losses else None
         self._log_loss(total, x)
         seen = summed(self.task_losses.seen(y), self.distribute_strategy)
-        losses = summed(tf.reduce_mean(tf.stack([tf.stack(part) for part in losses]), 0), self.distribute_strategy)
-        step = _Step(self, tape, scaled, penalty, losses, seen > 0)
-        weights = step.take(features)
+        losses = summed(tf.stack(losses), self.distribute_strategy)
+        step = _Step(self, tape, scaled, halves, penalty, losses, seen > 0, before)
+        weights = step.take(features, upper)
         self.labelled.assign_add(seen)
+        for place, tracker in enumerate(self.shown.weights):
+            tracker.update_state(weights[place], sample_weight=tf.cast(step.present[place], tf.float32))
         if type(self.weighting).after_update is not Weighting.after_update:
-            again = tf.stack(self.task_losses(y, self(x, training=True), sample_weight))
-            self.weighting.after_update(summed(again, self.distribute_strategy), step.present)
-        logs = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
-        said = [] if weights is None else zip(self.tasks, tf.unstack(weights, len(self.tasks)))
-        return {**logs, **{f"{task}_weight": weight for task, weight in said}}
+            self._look_again(x, y, sample_weight, step.present)
+        return {**self.compute_metrics(x, y, y_pred, sample_weight=sample_weight), **self._shown_weights()}
+
+    def reset_metrics(self):
+        super().reset_metrics()
+        for tracker in self.shown.weights:
+            tracker.reset_state()
+
+    def get_metrics_result(self):
+        """Weights belong to the results of `fit`, and not to those of `evaluate`."""
+        return {**super().get_metrics_result(), **(self._shown_weights() if self.shown.in_epoch else {})}
+
+    def _shown_weights(self):
+        return {tracker.name: tracker.result() for tracker in self.shown.weights}
+
+    def _above(self, features, tape):
+        tape.watch(features)
+        return self.top(features, training=True)
+
+    def _look_again(self, x, y, sample_weight, present):
+        before = held(_compat.live_statistics(self.model))
+        losses = tf.stack(self.task_losses(y, self(x, training=True), sample_weight))
+        give_back(before)
+        self.weighting.after_update(summed(losses, self.distribute_strategy), present)
 
     @property
     def replicas(self):
@@ -55,24 +82,32 @@ class _Step:
     Args:
         learner: the `Stepping` model.
         tape: the persistent tape that recorded the pass.
-        scaled: the losses of each part of the batch, `[[scalar]]`, as the optimizer wants them scaled.
+        scaled: the losses, `[scalar]`, as the optimizer wants them scaled.
+        halves: those of both halves of the batch, `[[scalar], [scalar]]`, or an empty list.
         penalty: the regularizers' loss, scaled, or None.
         losses: `(tasks,)`, of all replicas.
         present: bool `(tasks,)`.
+        before: `[(variable, value)]`: what a step that is left out must not have changed.
     """
 
-    def __init__(self, learner, tape, scaled, penalty, losses, present):
-        self.learner, self.tape, self.scaled, self.penalty = learner, tape, scaled, penalty
-        self.losses, self.present, self.scale = losses, present, learner.optimizer.scale_loss(tf.ones(()))
+    def __init__(self, learner, tape, scaled, halves, penalty, losses, present, before):
+        self.learner, self.tape, self.scaled, self.halves, self.penalty = learner, tape, scaled, halves, penalty
+        self.losses, self.present, self.before = losses, present, before
+        self.scale, self.strategy = learner.optimizer.scale_loss(tf.ones(())), learner.distribute_strategy
+        self.may_overflow = isinstance(learner.optimizer, keras.optimizers.LossScaleOptimizer)
+        if self.may_overflow:
+            self.before = [*before, *held(learner.weighting.non_trainable_variables)]
+        self.sound = tf.constant(True)
         self.own = learner.weighting.trainable_variables
         self.network = [v for v in learner.trainable_variables if all(v is not w for w in self.own)]
 
-    def take(self, features):
+    def take(self, features, upper):
         """Updates all variables, and returns the weights `(tasks,)`, or None where the method has none."""
         weighting = self.learner.weighting
         if not weighting.needs_gramian and not isinstance(weighting, GradientCombination):
             return self._by_losses(weighting)
-        gradients, weights = self._by_gradients() if features is None else self._at(features)
+        by = self._by_halves if self.halves else self._by_gradients
+        gradients, weights = by() if features is None else self._at(features, upper)
         if self.penalty is not None:
             gradients = [_sum(a, b) for a, b in zip(gradients, self.tape.gradient(self.penalty, self.network))]
         self._apply(gradients, [])
@@ -82,7 +117,7 @@ class _Step:
         """One backward pass, through all losses at once."""
         self._check(None)
         weights, own = weighting.weigh(self.losses, None, self.present)
-        targets, factors = list(self.scaled[0]), tf.unstack(weights, len(self.learner.tasks))
+        targets, factors = self.scaled, tf.unstack(weights, len(self.learner.tasks))
         if self.penalty is not None:
             targets, factors = [*targets, self.penalty], [*factors, tf.ones(())]
         gradients = self.tape.gradient(targets, self.network, output_gradients=factors)
@@ -91,57 +126,66 @@ class _Step:
 
     def _by_gradients(self):
         """A backward pass a task; those of all replicas are summed before they are weighed."""
-        parts = [self._gradients(losses, self.network, self.learner.kept).reduced(self.learner.distribute_strategy)
-                 for losses in self.scaled]
-        if len(parts) == 1:
-            shared, gramian = parts[0].stacks, gramian_of(parts[0].stacks)
-        else:
-            shared, gramian = halves_of(*(part.stacks for part in parts))
-        step, weights = self._weighed(shared, gramian)
-        found = [part.with_step(step, self.learner.replicas) for part in parts]
-        return found[0] if len(found) == 1 else [_mean(a, b) for a, b in zip(*found)], weights
+        gradients = self._gradients(self.scaled, self.network, self.learner.kept).reduced(self.strategy)
+        step, weights = self._weighed(gradients.stacks, gradients.gramian())
+        return gradients.with_step(step, self.learner.replicas), weights
 
-    def _at(self, features):
+    def _by_halves(self):
+        """A backward pass a task and half of the batch for the Gramian, and one of all tasks for the step."""
+        one, other = [self._gradients(losses, self.network).reduced(self.strategy) for losses in self.halves]
+        _, weights = self._weighed([], one.gramian(other))
+        shared, single = [[self.network[k] for k in places] for places in (one.shared, one.single)]
+        step = self.tape.gradient(self.scaled, shared, output_gradients=tf.unstack(weights, len(self.learner.tasks)))
+        found = dict(zip(map(id, [*shared, *single]), [*step, *self.tape.gradient(self.scaled, single)]))
+        return [found.get(id(v)) for v in self.network], weights
+
+    def _at(self, features, upper):
         """Small passes down to the features, which are weighed there, and one through the trunk with what comes of it."""
-        below = {id(v) for v in self.learner.trunk.trainable_variables}
-        above, trunk = [[v for v in self.network if (id(v) in below) == under] for under in (False, True)]
-        gradients = self._gradients(self.scaled[0], [features, *above], (0,))
+        above, below = self.learner.top.trainable_variables, self.learner.trunk.trainable_variables
+        gradients = self._gradients(self.scaled, [features, *above], (0,), upper)
         at_features, *others = gradients.stacks
-        gramian = summed(gramian_of([at_features]), self.learner.distribute_strategy)
+        gramian = summed(gramian_of([at_features]), self.strategy)
         (step,), weights = self._weighed([at_features], gramian)
         factors = tf.ones(len(self.learner.tasks)) if weights is None else weights
         step, *found = gradients.with_step([step, *(tf.tensordot(factors, stack, 1) for stack in others)])
         found = dict(zip(map(id, above), found))
-        found |= zip(map(id, trunk), self.tape.gradient(features, trunk, output_gradients=step))
+        for variable, gradient in zip(below, self.tape.gradient(features, below, output_gradients=step)):
+            found[id(variable)] = _sum(found.get(id(variable)), gradient)
         return [found[id(v)] for v in self.network], weights
 
-    def _gradients(self, losses, tensors, always):
-        return TaskGradients(tensors, [self.tape.gradient(loss, tensors) for loss in losses], self.scale, always)
+    def _gradients(self, losses, tensors, always=(), tape=None):
+        return TaskGradients(tensors, [(tape or self.tape).gradient(loss, tensors) for loss in losses], self.scale, always)
 
     def _weighed(self, shared, gramian):
-        """The step of the method. One with an overflow of float16 is made NaN, so that the optimizer leaves it out."""
-        fine = tf.reduce_all(tf.math.is_finite(gramian))
-        overflows = isinstance(self.learner.optimizer, keras.optimizers.LossScaleOptimizer)
-        self._check(None if overflows else gramian)
-        step, weights = step_of(self.learner.weighting, shared, self.losses, gramian, self.present & fine)
-        return [tf.where(fine, g, float("nan")) for g in step] if overflows else step, weights
+        """The step of the method, and its weights; an overflow of float16 is no fault, but leaves the step out."""
+        self._check(None if self.may_overflow else gramian)
+        self.sound = tf.reduce_all(tf.math.is_finite(gramian))
+        return step_of(self.learner.weighting, shared, self.losses, gramian, self.present & self.sound)
 
     def _check(self, gramian):
-        self.fine = self.learner.faults.check(self.losses, gramian, self.learner.optimizer.iterations)
+        self.fine = self.learner.faults.check(self.losses, gramian, self.learner.optimizer.iterations, self.before)
         self.present &= self.fine  # without any task a method changes nothing
 
     def _apply(self, gradients, own):
+        pairs = [(g, v) for g, v in zip([*gradients, *own], [*self.network, *self.own]) if g is not None]
+        gradients, variables = map(list, zip(*pairs))
+        if self.may_overflow:
+            gradients = self._all_or_none(gradients)
+        update = lambda: self.learner.optimizer.apply(gradients, variables)  # noqa: E731
         with tf.control_dependencies([self.fine]):
-            gradients = [None if g is None else tf.identity(g) for g in [*gradients, *own]]
-        pairs = [(g, v) for g, v in zip(gradients, [*self.network, *self.own]) if g is not None]
-        update = lambda: self.learner.optimizer.apply(*map(list, zip(*pairs)))  # noqa: E731
-        update() if self.learner.faults.noted is None else tf.cond(self.fine, update, lambda: None)
+            update() if self.learner.faults.noted is None else tf.cond(self.fine, update, lambda: None)
+
+    def _all_or_none(self, gradients):
+        """After an overflow all is as it was, on every replica; the optimizer itself looks at the first one only."""
+        gradients = [tf.convert_to_tensor(g) for g in gradients]
+        overflows = [~self.sound, *(tf.reduce_any(~tf.math.is_finite(g)) for g in gradients)]
+        sound = summed(tf.cast(tf.reduce_any(overflows), tf.float32), self.strategy) == 0
+        give_back(self.before, unless=sound)
+        self.present &= sound
+        return [tf.where(sound, g, float("nan")) for g in gradients]
 
 
-def _parts(count, y, y_pred, sample_weight):
-    """The batch, or its two halves."""
-    if count == 1:
-        return [(y, y_pred, sample_weight)]
+def _halves(y, y_pred, sample_weight):
     rows = tf.shape(keras.tree.flatten(y_pred)[0])[0] // 2
     return [keras.tree.map_structure(lambda t: None if t is None else t[half], (y, y_pred, sample_weight))
             for half in (slice(None, rows), slice(rows, None))]
@@ -149,8 +193,3 @@ def _parts(count, y, y_pred, sample_weight):
 
 def _sum(a, b):
     return b if a is None else a if b is None else tf.convert_to_tensor(a) + tf.convert_to_tensor(b)
-
-
-def _mean(a, b):
-    total = _sum(a, b)
-    return None if total is None else total / 2

@@ -30,7 +30,8 @@ def card(model, dataset, sections, logs, about):
         sections: dicts of `sections.section`.
         logs: the history, a dict of lists.
         about: what is known of the training, all of it optional: `backbone`, `weights`, `seed`, `data` (its name),
-            `part` ("test", "validation"), `training` (`{head: {class: photos}}`), `training_photos`, `options`.
+            `part` ("test", "validation"), `training` (`{head: {class: photos}}`), `training_photos`, `options`; and
+            `together` and `gain`, see `together.together`.
 
     Returns:
         A dict: `overview` and `made_with`, lists of (term, text); `blocks`, the table of `kt.summary`; `licence`.

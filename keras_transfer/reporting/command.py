@@ -66,6 +66,8 @@ def about_run(config, part):
         "training_photos": training.get("photos"),
         "training": training.get("classes"),
         "versions": config.get("versions"),
+        "together": {name: config.get(name) for name in ("weighting", "at", "sharing")},
+        "gain": config.get("gain"),
         "options": {word: _said(config[name]) for name, word in _OPTIONS.items() if config.get(name)},
     }
 

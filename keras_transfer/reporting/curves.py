@@ -32,7 +32,7 @@ def phases(logs):
 
 
 def panels(logs):
-    """Returns the plots of a training: the loss, every metric, the learning rate.
+    """Returns the plots of a training: the loss, every metric, the weights of tasks, the learning rate.
 
     Args:
         logs: what `as_dict` returned.
@@ -41,7 +41,8 @@ def panels(logs):
         A list of dicts: `title`, `svg`.
     """
     names = [name for name in logs if name not in _NOT_CURVES and not name.startswith("val_")]
-    names.sort(key=lambda name: (name == "learning_rate", name.endswith("loss") and name != "loss", name != "loss"))
+    names.sort(key=lambda name: (name == "learning_rate", name.endswith("_weight"), name.endswith("loss") and name != "loss",
+                                 name != "loss"))
     found = phases(logs)
     border = found[0][1] if len(found) > 1 else None
     return [_panel(name, logs, border) for name in names]
@@ -52,7 +53,8 @@ def _panel(name, logs, border):
     if f"val_{name}" in logs:
         series["validation"] = _numbers(logs[f"val_{name}"])
     log = name == "learning_rate" and all(v > 0 for v in series["training"])
-    ends = "; ".join(f"{part} from {values[0]:.3g} to {values[-1]:.3g}" for part, values in series.items() if values)
+    known = {part: [v for v in values if not math.isnan(v)] for part, values in series.items()}
+    ends = "; ".join(f"{part} from {values[0]:.3g} to {values[-1]:.3g}" for part, values in known.items() if values)
     title = name.replace("_", " ")
     alt = f"{title} over {len(logs[name])} epochs: {ends}"
     return {"title": title, "alt": alt, "svg": plots.lines(series, alt, border=border, log=log)}

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .parts import percent, plain
+from .together import change, losers
 
 FEW = 10  # photos of a class, below which its figures say little
 FEW_TRAINING = 20  # photos of a class to learn from
@@ -26,6 +27,7 @@ def limits(sections, about):
         found.append(
             "The photos here are, all or in part, those that the model was trained on: on new ones it will do worse."
         )
+    found += [f"{task}: does worse than a model for this task alone ({change(by)})." for task, by in losers(about.get("gain"))]
     for part in sections:
         prefix = f"{part['name']}: " if len(sections) > 1 else ""
         found += [prefix + text for text in _of(part, (about.get("training") or {}).get(part["name"]))]

@@ -12,6 +12,7 @@ from . import card, curves, illustrating, sections, tables
 from .limits import limits
 from .parts import percent
 from .shown import Report
+from .together import together
 
 
 def report(model, dataset, path, *, history=None):
@@ -74,6 +75,7 @@ def write(model, dataset, path, *, history=None, about, answers=None):
         panels=curves.panels(logs),
         phases=curves.phases(logs),
         limits=limits(parts, about),
+        together=together(parts, logs, about),
     )
     with atomic(path) as file:
         file.write(page.encode("utf-8"))

@@ -20,8 +20,11 @@ def network(*, tasks=TASKS, sharing=None, dropout=0.0, norms=False, penalty=0.0,
             x = keras.layers.BatchNormalization(name=f"norm_{i}", momentum=0.5)(x)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"dropout_{i}")(x)
-    made = {"size": lambda: kt.heads.Regressor(loss_weight=0.5), "colour": lambda: kt.heads.Classifier(3, **options),
-            "age": lambda: kt.heads.Regressor({"mean": 40.0, "std": 10.0}, hidden=4)}
+    made = {
+        "size": lambda: kt.heads.Regressor(loss_weight=0.5),
+        "colour": lambda: kt.heads.Classifier(3, **options),
+        "age": lambda: kt.heads.Regressor({"mean": 40.0, "std": 10.0}, hidden=4),
+    }
     return kt.attach(keras.Model(inputs, x, name="small"), {task: made[task]() for task in tasks}, sharing=sharing)
 
 
@@ -29,16 +32,21 @@ def data(rows=12, seed=0, tasks=TASKS):
     """Rows for `network`, and labels that depend on them in ways that oppose each other."""
     random = np.random.default_rng(seed)
     x = random.normal(size=(rows, 4)).astype("float32")
-    labels = {"size": x[:, 0] - x[:, 1] ** 2, "colour": np.digitize(x[:, 1] - x[:, 0], [-0.5, 0.5]),
-              "age": 40 + 10 * (x[:, 1] - x[:, 0] + x[:, 2])}
+    labels = {
+        "size": x[:, 0] - x[:, 1] ** 2,
+        "colour": np.digitize(x[:, 1] - x[:, 0], [-0.5, 0.5]),
+        "age": 40 + 10 * (x[:, 1] - x[:, 0] + x[:, 2]),
+    }
     return x, {task: labels[task].astype("int32" if task == "colour" else "float32") for task in tasks}
 
 
 def gaps(y, seed=1, share=0.4):
     """The labels `y` with a share of them missing, drawn by task."""
     random = np.random.default_rng(seed)
-    return {task: np.where(random.uniform(size=len(v)) < share, v.dtype.type(np.nan if v.dtype.kind == "f" else -1), v)
-            for task, v in y.items()}
+    return {
+        task: np.where(random.uniform(size=len(v)) < share, v.dtype.type(np.nan if v.dtype.kind == "f" else -1), v)
+        for task, v in y.items()
+    }
 
 
 def absent(y, task):
@@ -67,7 +75,9 @@ def task_gradients(model, x, y, weights=None):
     for task in given["loss"]:
         with tf.GradientTape() as tape:
             said = model(x, training=True)[task]
-            loss = given["loss_weights"][task] * given["loss"][task](y[task], said, None if weights is None else weights[task])
+            loss = given["loss_weights"][task] * given["loss"][task](
+                y[task], said, None if weights is None else weights[task]
+            )
         gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
         dense = [None if g is None else tf.convert_to_tensor(g).numpy() for g in gradients]
         found[task] = {v.path: g for v, g in zip(model.trainable_variables, dense)}
@@ -77,17 +87,22 @@ def task_gradients(model, x, y, weights=None):
 
 def split(gradients):
     """Paths that several tasks reach, and `{path: task}` of those that one alone reaches."""
-    reaching = {path: [task for task in gradients if gradients[task][path] is not None] for path in next(iter(gradients.values()))}
+    reaching = {
+        path: [task for task in gradients if gradients[task][path] is not None]
+        for path in next(iter(gradients.values()))
+    }
     return [p for p, tasks in reaching.items() if len(tasks) > 1], {p: t[0] for p, t in reaching.items() if len(t) == 1}
 
 
 def rows_of(gradients, paths):
     """The gradients of each task with respect to `paths`, one row a task, in float64."""
-    return np.stack([np.concatenate([np.ravel(column[path]) for path in paths]) for column in gradients.values()]).astype("float64")
+    return np.stack(
+        [np.concatenate([np.ravel(column[path]) for path in paths]) for column in gradients.values()]
+    ).astype("float64")
 
 
 def expected(gradients, weigh, rate=0.1):
-    """The changes by gradient descent: along `weigh(rows)` where tasks share a variable, else along the one task's own."""
+    """The changes by gradient descent: along `weigh(rows)` for what tasks share, else along the one task's own."""
     shared, single = split(gradients)
     along, changes, start = weigh(rows_of(gradients, shared)), {}, 0
     some = next(iter(gradients.values()))
@@ -99,10 +114,11 @@ def expected(gradients, weigh, rate=0.1):
 
 
 def same(one, other, **tolerance):
-    """Compares arrays by name; the control: some of them are not zero."""
+    """Compares arrays by name; the control: some of them are not zero. Returns how many numbers were compared."""
     assert one.keys() == other.keys() and any(np.abs(v).max() > 1e-4 for v in one.values())
     for name in one:
         np.testing.assert_allclose(one[name], other[name], **{"rtol": 1e-4, "atol": 2e-6, **tolerance}, err_msg=name)
+    return sum(np.size(v) for v in one.values())
 
 
 def weights(model):

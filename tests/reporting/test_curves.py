@@ -44,3 +44,11 @@ def test_text_of_a_table_is_read_and_gaps_stay_gaps():
     (shown,) = curves.panels({"loss": ["2.5", "", "1.5"], "epoch": ["1", "2", "3"]})
     assert shown["alt"] == "loss over 3 epochs: training from 2.5 to 1.5" and shown["svg"].startswith("<svg")
     assert curves.panels({}) == []
+
+
+def test_weights_of_tasks_come_after_metrics_and_may_be_unknown():
+    logs = {"a_weight": [float("nan"), 2.0, 3.0], "loss": [3.0, 2.0, 1.0], "a_loss": [1.0, 1.0, 1.0],
+            "learning_rate": [1.0] * 3, "a_accuracy": [0.1, 0.2, 0.3], "phase": ["head"] * 3}
+    found = curves.panels(logs)
+    assert [panel["title"] for panel in found] == ["loss", "a accuracy", "a loss", "a weight", "learning rate"]
+    assert found[3]["alt"] == "a weight over 3 epochs: training from 2 to 3"

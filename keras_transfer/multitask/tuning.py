@@ -1,0 +1,96 @@
+"""A `MultiTask` learner in the phases of `kt.fine_tune`, each of which trains another part of its model."""
+import keras
+
+from .. import _compat
+from .learner import MultiTask
+from .reaching import shared_variables
+from .weighting import Equal, GradientCombination
+
+_METRICS = ("metrics", "weighted_metrics")  # among the arguments of `compile`
+
+
+def model_of(trained):
+    """Returns the model that is trained: that of a learner, or the plain model itself."""
+    return trained.model if isinstance(trained, MultiTask) else trained
+
+
+def in_phase(learner, part):
+    """Returns the learner that trains `part` in the phase whose flags are set; its weighting goes on in all phases.
+
+    Where tasks share nothing that trains, as with a frozen backbone and no sharing layer, a method on gradients has nothing
+    to weigh: each head trains by its own loss. Where nothing below `at` trains, no pass through it is to be saved, and
+    gradients are compared over the variables that are shared above.
+
+    Args:
+        learner: a `MultiTask`; or a plain model, for which `part` itself is returned.
+        part: its model, or the tail of it that computes on features.
+    """
+    if model_of(learner) is learner:
+        return part
+    weighting, at = learner.weighting, learner.at
+    if not _reads_gradients(weighting):
+        at = None
+    elif not shared_variables(learner.model):
+        weighting, at = Equal(), None
+    elif at is not None and not learner.trunk.trainable_variables:
+        at = None
+    if part is learner.model and weighting is learner.weighting and at == learner.at:
+        return learner
+    return MultiTask(part, weighting, at=at)
+
+
+def takes_features(learner):
+    """Whether the tail of the learner's model has the layer `at`: of a nested model it has the inner layers only."""
+    at = getattr(learner, "at", None)
+    return at is None or _compat.graph(learner.model.get_layer(at)) is None or not learner.trunk.trainable_variables
+
+
+def check_phases(learner, plan):
+    """Refuses a method that keeps gradients of other variables than those that a phase trains.
+
+    Args:
+        learner: a `MultiTask` or a plain model.
+        plan: `[(phase, epochs, function that sets the model's flags)]`.
+    """
+    weighting = getattr(learner, "weighting", None)
+    for name, _, set_flags in plan if weighting is not None and weighting.keeps_gradients else ():
+        set_flags(learner.model)
+        shapes = [tuple(v.shape) for v in shared_variables(learner.model)]
+        if shapes and shapes != [tuple(shape) for shape in weighting.shapes]:
+            last = " after `kt.unfreeze(model, last)`, with the same `last`" if name == "tune" else " on the frozen model"
+            raise ValueError(f"{type(weighting).__name__} keeps gradients of the {len(weighting.shapes)} shared variables that "
+                             f"trained when the learner was made, but {len(shapes)} train in the phase {name!r}, or others. Make "
+                             f"the learner{last}, and leave the other phase out (head_epochs=0 or epochs=0) if it shares others.")
+
+
+def described(learner):
+    """Returns how a learner weighs its tasks, in words that tell it from others; None for the plain sum."""
+    weighting = getattr(learner, "weighting", None)
+    if weighting is None:
+        return None
+    own = {k: v for k, v in weighting.get_config().items() if k not in ("name", "dtype", "trainable")}
+    at = "" if learner.at is None else f" at {learner.at!r}"
+    return f"{type(weighting).__name__}({', '.join(f'{k}={v!r}' for k, v in own.items())}){at}"
+
+
+def reset_metrics(settings):
+    """Lets metrics forget what they counted. Keras doesn't in the pass that builds them, the first of each model or tail.
+
+    Args:
+        settings: arguments of `compile`.
+    """
+    for metric in keras.tree.flatten([settings.get(name) for name in _METRICS]):
+        if isinstance(metric, keras.metrics.Metric):
+            metric.reset_state()
+
+
+def with_own_metrics(settings):
+    """Returns arguments of `compile` with metrics of their own, so that two models can be measured in turn."""
+    def copied(metric):
+        return type(metric).from_config(metric.get_config()) if isinstance(metric, keras.metrics.Metric) else metric
+
+    return {**settings, **{name: keras.tree.map_structure(copied, settings[name]) for name in _METRICS if settings.get(name)}}
+
+
+def _reads_gradients(weighting):
+    return weighting is not None and (weighting.needs_gramian or isinstance(weighting, GradientCombination))

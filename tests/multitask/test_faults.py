@@ -1,0 +1,234 @@
+"""What is no number is told by name and step, leaves everything as it was, and training goes on afterwards."""
+
+import importlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_transfer as kt
+from keras_transfer.multitask.faults import Faults, give_back, held
+from multitask import small
+
+ADVICE = (
+    "No weight was trained by that step. The rate may be too high (kt.find_learning_rate suggests one), or the data "
+    "hold NaN."
+)
+MODES = {"eager": {"eager": True}, "graph": {"eager": False}, "jit": {"eager": False, "jit_compile": True}}
+GRAMIAN = tf.eye(2)
+
+
+def method(name):
+    """A weighting by its name, from its own module."""
+    return getattr(importlib.import_module(f"keras_transfer.multitask.weighting.{name.lower()}"), name)()
+
+
+def raised_by(run, *args):
+    with pytest.raises(ValueError) as raised:
+        run(*args)
+    return str(raised.value)
+
+
+# --- by itself
+
+
+@pytest.mark.parametrize("graph", [True, False])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_it_tells_the_first_task_or_the_gradients_and_the_step(graph, compiled):
+    faults = Faults(["a", "b"], compiled)
+
+    def check(losses, gramian, step):
+        return faults.check(losses, gramian, step)
+
+    run = faults.watched(tf.function(check) if graph else check)
+    assert bool(run(tf.constant([1.0, 2.0]), GRAMIAN, 4)) and bool(run(tf.constant([1.0, 2.0]), None, 4))
+    nan, inf = float("nan"), float("inf")
+    assert (
+        raised_by(run, tf.constant([1.0, nan]), GRAMIAN, 4)
+        == f"The loss of task 'b' is NaN or infinite in step 5. {ADVICE}"
+    )
+    assert (
+        raised_by(run, tf.constant([-inf, nan]), None, 0)
+        == f"The loss of task 'a' is NaN or infinite in step 1. {ADVICE}"
+    )
+    bad = tf.constant([[1.0, inf], [inf, 1.0]])
+    assert (
+        raised_by(run, tf.ones(2), bad, 11)
+        == f"Products of the tasks' gradients are NaN or infinite in step 12. {ADVICE}"
+    )
+    assert bool(run(tf.ones(2), GRAMIAN, 4))
+
+
+def test_under_xla_the_first_fault_of_several_steps_is_told_and_none_after_it_is_taken():
+    faults = Faults(["a", "b"], compiled=True)
+    nan, seen = float("nan"), []
+
+    def steps():
+        for step, losses in enumerate([[1.0, 1.0], [1.0, nan], [1.0, 1.0], [nan, 1.0]]):
+            seen.append(bool(faults.check(tf.constant(losses), None, step)))
+
+    assert raised_by(faults.watched(steps)).startswith("The loss of task 'b' is NaN or infinite in step 2.")
+    assert seen == [True, False, False, False]
+    assert bool(faults.check(tf.ones(2), None, 0))
+
+
+def test_other_errors_go_through():
+    def run():
+        tf.debugging.Assert(tf.constant(False), ["another"])
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="another"):
+        Faults(["a"], False).watched(run)()
+    with pytest.raises(KeyError):
+        Faults(["a"], True).watched({}.__getitem__)("none")
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_what_is_held_is_given_back_before_the_step_is_stopped(graph):
+    variable = keras.Variable([1.0, 2.0])
+
+    def step(losses):
+        before = held([variable])
+        variable.assign([np.nan, 5.0])
+        return faults.check(losses, None, 0, before)
+
+    for compiled in (True, False):
+        variable.assign([1.0, 2.0])
+        faults = Faults(["a"], compiled)
+        run = faults.watched(tf.function(step) if graph else step)
+        raised_by(run, tf.constant([np.nan], tf.float32))
+        assert variable.numpy().tolist() == [1.0, 2.0]
+        run(tf.constant([1.0]))
+        np.testing.assert_array_equal(variable.numpy(), [np.nan, 5.0])
+
+
+def test_give_back_by_hand():
+    variable = keras.Variable(1)
+    before = held([variable])
+    variable.assign(2)
+    assert [int(v) for v in give_back(before, unless=tf.constant(True))] == [2] and int(variable) == 2
+    assert [int(v) for v in give_back(before)] == [1] and int(variable) == 1
+
+
+# --- in training
+
+
+def everything(learner):
+    """All that a learner has: weights, statistics, the weighting's state and the optimizer's."""
+    seeds = [v for v in learner.variables if "seed" in v.path]
+    kept = [*learner.model.weights, *learner.weighting.variables, *learner.optimizer.variables]
+    return {v.path: v.numpy() for v in kept if all(v is not s for s in seeds) and "rate" not in v.path}
+
+
+def untouched(one, other):
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def bad_data(what):
+    """A batch in which one number of one task, or of the inputs, is wrong."""
+    x, y = small.data(seed=5)
+    if what == "x":
+        return np.where(np.arange(12)[:, None] == 3, np.float32(np.nan), x), y, "size"
+    return x, {**y, what: np.where(np.arange(12) == 3, np.float32(np.inf), y[what])}, what
+
+
+def check_fault(make, mode, what, **options):
+    """Two good steps, a bad one, two good ones: as without the bad one."""
+    x, y = small.data()
+    bad_x, bad_y, named = bad_data(what)
+    adam = lambda: keras.optimizers.Adam(0.05, name="adam")  # noqa: E731
+    learner = small.learner(make(), model=small.network(norms=True), optimizer=adam(), **MODES[mode], **options)
+    other = small.learner(make(), model=small.network(norms=True), optimizer=adam(), **MODES[mode], **options)
+    for _ in range(2):
+        learner.train_on_batch(x, y)
+        other.train_on_batch(x, y)
+    before = everything(learner)
+    assert len(before) > 40
+    assert (
+        raised_by(learner.train_on_batch, bad_x, bad_y)
+        == f"The loss of task {named!r} is NaN or infinite in step 3. {ADVICE}"
+    )
+    untouched(before, everything(learner))
+    for _ in range(2):
+        learner.train_on_batch(x, y)
+        other.train_on_batch(x, y)
+    after = everything(learner)
+    untouched(after, everything(other))
+    assert all(np.any(before[name] != after[name]) for name in before if name.endswith(("kernel", "moving_mean")))
+
+
+@pytest.mark.parametrize("what", ["age", "x"])
+@pytest.mark.parametrize("name", ["Uncertainty", "GradNorm", "MoCo", "FAMO", "DWA"])
+def test_a_loss_that_is_no_number_changes_nothing(name, what):
+    check_fault(lambda: method(name), "eager", what)
+
+
+def test_compiled_by_xla_too():
+    check_fault(lambda: method("GradNorm"), "jit", "x")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["graph", "jit"])
+@pytest.mark.parametrize("name", ["Uncertainty", "MoCo", "FAMO", "DWA", "SDMGrad"])
+def test_any_method_in_a_graph_and_compiled(name, mode):
+    check_fault(lambda: method(name), mode, "x")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["graph", "jit"])
+def test_at_the_features_too(mode):
+    make = lambda: method("GradNorm")  # noqa: E731
+    x, y = small.data()
+    learner = small.learner(make(), model=small.network(norms=True), at="features", **MODES[mode])
+    learner.train_on_batch(x, y)
+    before = everything(learner)
+    bad_x, bad_y, _ = bad_data("size")
+    assert "task 'size'" in raised_by(learner.train_on_batch, bad_x, bad_y) and "step 2" in raised_by(
+        learner.train_on_batch, bad_x, bad_y
+    )
+    untouched(before, everything(learner))
+
+
+def rooted(y_true, y_pred):
+    """Finite, but its gradient at 0 isn't."""
+    return (
+        keras.ops.sqrt(keras.ops.abs(y_true) * 0.0 + keras.ops.maximum(y_pred * 0.0, 0.0))[..., 0] + y_pred[..., 0] ** 2
+    )
+
+
+@pytest.mark.parametrize("mode, at", [("eager", None), ("eager", "features"), ("graph", None), ("jit", None)])
+def test_gradients_that_are_no_numbers_change_nothing(mode, at):
+    x, y = small.data()
+    model = small.network()
+    loss = {**kt.objectives(model)["loss"], "age": rooted}
+    learner = small.learner(kt.multitask.PCGrad(), model=model, at=at, loss=loss, **MODES[mode])
+    before = small.weights(model)
+    said = raised_by(learner.train_on_batch, x, y)
+    assert said == f"Products of the tasks' gradients are NaN or infinite in step 1. {ADVICE}"
+    untouched(before, small.weights(model))
+    assert int(learner.optimizer.iterations) == 0
+
+
+def test_in_the_middle_of_fit_the_steps_before_it_are_trained():
+    """The third of four batches is bad, with two steps at once."""
+    x, y = small.data(16)
+    y["colour"] = y["colour"].astype("float32")
+    y["size"][9] = np.nan
+    model = small.network()
+    loss = {**kt.objectives(model)["loss"], "size": keras.losses.MeanSquaredError()}  # that knows no missing labels
+    learner = small.learner(kt.multitask.Uncertainty(), model=model, eager=False, loss=loss, steps_per_execution=2)
+    other = small.learner(kt.multitask.Uncertainty())
+    said = raised_by(lambda: learner.fit(x, y, batch_size=4, shuffle=False, verbose=0))
+    assert said == f"The loss of task 'size' is NaN or infinite in step 3. {ADVICE}"
+    other.fit(x[:8], {task: labels[:8] for task, labels in y.items()}, batch_size=4, shuffle=False, verbose=0)
+    assert int(learner.optimizer.iterations) == 2
+    small.same(small.weights(model), small.weights(other.model), atol=1e-6)
+
+
+def test_without_a_weighting_it_trains_as_keras_does():
+    """The control: plain training takes the NaN into its weights."""
+    learner = small.learner(None, eager=True)
+    bad_x, bad_y, _ = bad_data("age")
+    learner.train_on_batch(bad_x, bad_y)
+    assert not np.all(np.isfinite(learner.model.get_layer("age").get_weights()[-1]))

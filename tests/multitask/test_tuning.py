@@ -1,0 +1,88 @@
+"""A learner in the phases of fine_tune: which weighting, where, on which part of the model."""
+
+import keras
+import pytest
+
+import keras_transfer as kt
+from keras_transfer.multitask import tuning
+from keras_transfer.multitask.sharing.mmoe import MMoE
+from keras_transfer.store.splitting import split
+
+
+@pytest.fixture
+def model(small_backbone):
+    return kt.attach(small_backbone(), {"colour": kt.heads.Classifier(3), "light": kt.heads.Regressor()})
+
+
+@pytest.fixture
+def sharing(small_backbone):
+    heads = {"colour": kt.heads.Classifier(3), "light": kt.heads.Regressor()}
+    return kt.attach(small_backbone(), heads, sharing=MMoE(experts=2))
+
+
+def test_a_plain_model_is_its_own_learner(model):
+    assert tuning.model_of(model) is model and tuning.in_phase(model, "tail") == "tail"
+    assert tuning.takes_features(model) and tuning.described(model) is None
+    tuning.check_phases(model, [("head", 1, None)])
+
+
+def test_the_learner_itself_trains_the_whole_model(model):
+    kt.unfreeze(model)
+    for at in (None, "features"):
+        learner = kt.MultiTask(model, kt.multitask.PCGrad(), at=at)
+        assert tuning.in_phase(learner, model) is learner and tuning.model_of(learner) is model
+
+
+def test_the_tail_has_the_same_weighting_at_the_same_place(model):
+    kt.unfreeze(model, "block_3")
+    _, tail = split(model)
+    learner = kt.MultiTask(model, weighting := kt.multitask.PCGrad(), at="features")
+    part = tuning.in_phase(learner, tail)
+    assert part.model is tail and part.weighting is weighting and part.at == "features"
+    assert [v.path for v in part.trainable_variables] == [v.path for v in learner.trainable_variables]
+
+
+def test_a_method_on_gradients_has_nothing_to_weigh_where_nothing_shared_trains(model):
+    kt.freeze(model)
+    _, tail = split(model)
+    for weighting in (kt.multitask.PCGrad(), kt.multitask.GradNorm()):
+        part = tuning.in_phase(kt.MultiTask(model, weighting, at="features"), tail)
+        assert type(part.weighting) is kt.multitask.Equal and part.at is None
+    part = tuning.in_phase(kt.MultiTask(model, own := kt.multitask.Uncertainty(), at="features"), tail)
+    assert part.weighting is own  # a method on losses does
+
+
+def test_a_sharing_layer_is_weighed_in_the_first_phase_too(sharing):
+    kt.freeze(sharing)
+    _, tail = split(sharing)
+    part = tuning.in_phase(kt.MultiTask(sharing, own := kt.multitask.PCGrad(), at="features"), tail)
+    assert part.weighting is own and part.at is None  # "features" is what the tail reads, and nothing trains below
+
+
+def test_the_output_of_a_nested_model_is_no_place_in_the_tail(model):
+    learner = kt.MultiTask(model, kt.multitask.PCGrad(), at="backbone")
+    kt.freeze(model)
+    assert tuning.takes_features(learner)  # where nothing below it trains it isn't looked for
+    kt.unfreeze(model, "block_3")
+    assert not tuning.takes_features(learner)
+    assert tuning.takes_features(kt.MultiTask(model, kt.multitask.PCGrad(), at="features"))
+
+
+def test_kept_gradients_want_the_same_variables_in_all_phases(model):
+    kt.unfreeze(model, "block_3")
+    learner = kt.MultiTask(model, kt.multitask.DBMTL())
+    plan = [("head", 1, kt.freeze), ("tune", 1, lambda m: kt.unfreeze(m, "block_3"))]
+    tuning.check_phases(learner, plan)
+    with pytest.raises(ValueError, match="keeps gradients of the 2 shared .* but 4 train in the phase 'tune'"):
+        tuning.check_phases(learner, [("tune", 1, lambda m: kt.unfreeze(m, "block_2"))])
+    tuning.check_phases(kt.MultiTask(model, kt.multitask.PCGrad()), [("tune", 1, kt.unfreeze)])
+
+
+def test_words_tell_one_weighting_from_another(model):
+    def words(weighting, at=None):
+        return tuning.described(kt.MultiTask(model, weighting, at=at))
+
+    assert words(None) is None and words(kt.multitask.Equal()) == "Equal()"
+    assert words(kt.multitask.PCGrad(seed=3), "features") == "PCGrad(seed=3) at 'features'"
+    assert words(kt.multitask.GradNorm(alpha=0.5)) == "GradNorm(alpha=0.5, lr=0.025)"
+    assert keras.saving.get_registered_name(kt.multitask.Equal) == "keras_transfer>Equal"
