@@ -7,11 +7,12 @@ from .costing import cost
 from .gaining import Gain, baselines, gain, single_task
 from .grouping import affinity, group
 from .learner import MultiTask
+from .mixing import mix
 from .sharing import *  # noqa: F403
 from .weighting import *  # noqa: F403
 
 __all__ = sorted(["Conflicts", "Gain", "MultiTask", "affinity", "baselines", "comparison", "conflicts", "cost", "gain", "group",
-                  "single_task", *_sharing.__all__, *_weighting.__all__])
+                  "mix", "single_task", *_sharing.__all__, *_weighting.__all__])
 
 
 def __dir__():
