@@ -14,8 +14,10 @@ from support import colour_task, pixels
 
 
 def pytest_collection_modifyitems(items):
-    """Marks the tests that need the folder of real models and data."""
+    """Marks the tests that need the folder of real models and data, and those that wait for XLA."""
     for item in items:
+        if item.name.endswith(("[jit_compiled]", "[jit_compiles]")):
+            item.add_marker("slow")
         if "real_data" in item.fixturenames:
             item.add_marker("real_data")
 

@@ -394,6 +394,7 @@ def several(table, photos, run, *more):
     return ["train", str(table), "--images", str(photos), *targets, "--output", str(run), *SMALL, *more]
 
 
+@pytest.mark.slow
 def test_several_targets_by_a_method_with_a_sharing_layer_and_against_each_alone(table, photo_folder, tmp_path, capsys):
     run = tmp_path / "run"
     more = ["--weighting", "pcgrad", "--sharing", "mmoe", "--at", "features", "--baselines"]

@@ -63,6 +63,7 @@ def test_it_learns_something_real(model, photo_folder):
     assert model.evaluate(valid, verbose=0, return_dict=True)["accuracy"] >= max(0.7, before + 0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine, tolerance", [("tensorflow", 1e-5), ("openvino", 1e-3)])
 def test_features_give_the_same_losses_as_the_whole_model(engine, tolerance, small_backbone, photo_folder, capsys):
     histories = []
@@ -230,7 +231,8 @@ def test_float16_goes_on_from_its_checkpoint(small_backbone, tmp_path):
         for _ in range(2):
             keras.utils.set_random_seed(2)
             model = kt.attach(small_backbone(), kt.heads.Classifier(3))
-            runs.append(kt.fine_tune(model, colour_task(16), head_epochs=2, epochs=1, seed=1, verbose=0, directory=tmp_path))
+            options = {"head_epochs": 2, "epochs": 1, "seed": 1, "verbose": 0, "directory": tmp_path}
+            runs.append(kt.fine_tune(model, colour_task(16), **options))
     finally:
         keras.config.set_dtype_policy("float32")
     assert runs[0].history == runs[1].history and len(runs[0].epoch) == 3

@@ -111,6 +111,7 @@ def test_half_precision_gives_nearly_the_same(make):
         assert np.allclose(keras.ops.cast(half(FEATURES)[task], "float32"), exact, atol=0.05)
 
 
+@pytest.mark.slow
 def test_every_way_of_sharing_is_loaded_by_a_fresh_process(tmp_path):
     """Files of all of them, with weights that have moved, against a process that only imports."""
     x, _ = numbers()
