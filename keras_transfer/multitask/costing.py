@@ -10,7 +10,7 @@ from .. import _check
 from .._table import Table
 from .probing import first_batches, learner_of, plain, restored
 from .reaching import shared_variables
-from .weighting import GradientCombination, Weighting
+from .weighting import Weighting
 
 _STEPS = 3  # in a row; one alone would measure the clock
 
@@ -57,7 +57,7 @@ def cost(model, weighting, dataset, *, at=None, repeats=5):
 
 def passes_of(weighting, tasks, at):
     """Returns how many backward passes a step takes through the network, and how many through the heads alone."""
-    if weighting is None or not weighting.needs_gramian and not isinstance(weighting, GradientCombination):
+    if weighting is None or not weighting.reads_gradients:
         return 1, 0
     return (tasks * weighting.parts, 0) if at is None else (1, tasks)
 

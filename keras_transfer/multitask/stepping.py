@@ -6,7 +6,7 @@ from .. import _compat
 from ..distributing import summed
 from .faults import give_back, held
 from .gradients import TaskGradients, step_of
-from .weighting.weighting import GradientCombination, Weighting, gramian_of
+from .weighting.weighting import Weighting, gramian_of
 
 
 class Stepping(keras.Model):
@@ -104,7 +104,7 @@ class _Step:
     def take(self, features, upper):
         """Updates all variables, and returns the weights `(tasks,)`, or None where the method has none."""
         weighting = self.learner.weighting
-        if not weighting.needs_gramian and not isinstance(weighting, GradientCombination):
+        if not weighting.reads_gradients:
             return self._by_losses(weighting)
         by = self._by_halves if self.halves else self._by_gradients
         gradients, weights = by() if features is None else self._at(features, upper)

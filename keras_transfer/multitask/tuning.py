@@ -4,7 +4,7 @@ import keras
 from .. import _compat
 from .learner import MultiTask
 from .reaching import shared_variables
-from .weighting import Equal, GradientCombination
+from .weighting import Equal
 
 _METRICS = ("metrics", "weighted_metrics")  # among the arguments of `compile`
 
@@ -28,7 +28,7 @@ def in_phase(learner, part):
     if model_of(learner) is learner:
         return part
     weighting, at = learner.weighting, learner.at
-    if not _reads_gradients(weighting):
+    if weighting is None or not weighting.reads_gradients:
         at = None
     elif not shared_variables(learner.model):
         weighting, at = Equal(), None
@@ -90,7 +90,3 @@ def with_own_metrics(settings):
         return type(metric).from_config(metric.get_config()) if isinstance(metric, keras.metrics.Metric) else metric
 
     return {**settings, **{name: keras.tree.map_structure(copied, settings[name]) for name in _METRICS if settings.get(name)}}
-
-
-def _reads_gradients(weighting):
-    return weighting is not None and (weighting.needs_gramian or isinstance(weighting, GradientCombination))

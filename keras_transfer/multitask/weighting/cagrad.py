@@ -3,7 +3,7 @@ import keras
 import tensorflow as tf
 
 from ... import _check
-from ..._linalg import interior_point, no_larger, normalized, positive, settled
+from ..._linalg import LARGEST, interior_point, normalized, positive, settled
 from .weighting import Weighting
 
 
@@ -26,13 +26,11 @@ class CAGrad(Weighting):
         >>> learner = kt.MultiTask(model, kt.multitask.CAGrad(c=0.4))
     """
 
+    most = LARGEST
+
     def __init__(self, c=0.4, **options):
         super().__init__(**options)
         self.c = _check.share(c, "c")
-
-    def build(self, tasks, shapes=()):
-        no_larger(tasks, "CAGrad")
-        super().build(tasks, shapes)
 
     def call(self, losses, gramian, present):
         gramian, _, finite = normalized(gramian, present)

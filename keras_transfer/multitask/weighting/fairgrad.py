@@ -2,7 +2,7 @@
 import keras
 import tensorflow as tf
 
-from ..._linalg import balanced, cosines, no_larger, normalized, settled
+from ..._linalg import LARGEST, balanced, cosines, normalized, settled
 from .weighting import Weighting
 
 
@@ -27,15 +27,13 @@ class FairGrad(Weighting):
         >>> learner = kt.MultiTask(model, kt.multitask.FairGrad(alpha=2.0))
     """
 
+    most = LARGEST
+
     def __init__(self, alpha=2.0, **options):
         super().__init__(**options)
         if not 0.1 <= alpha <= 100:
             raise ValueError(f"`alpha` must be a number from 0.1 to 100; 1 is proportional fairness. Received: {alpha!r}")
         self.alpha = float(alpha)
-
-    def build(self, tasks, shapes=()):
-        no_larger(tasks, "FairGrad")
-        super().build(tasks, shapes)
 
     def call(self, losses, gramian, present):
         gramian, active, finite = normalized(gramian, present)

@@ -3,7 +3,7 @@ import keras
 import tensorflow as tf
 
 from ... import _check
-from .weighting import Weighting, masked
+from .weighting import Weighting, masked, of_present
 
 NEAREST = 0.999  # targets are held below it, as at 1 a gradient would have to become infinitely long
 
@@ -40,9 +40,7 @@ class GradVac(Weighting):
         super().build(tasks, shapes)
 
     def call(self, losses, gramian, present):
-        gramian = tf.where(present[:, None] & present[None, :], gramian, 0.0)
-        finite = tf.reduce_all(tf.math.is_finite(gramian))
-        gramian = tf.where(finite, gramian, 0.0)
+        gramian, finite = of_present(gramian, present)
         lengths = tf.sqrt(tf.linalg.diag_part(gramian))
         cosines = tf.math.divide_no_nan(gramian, lengths[:, None] * lengths[None, :])
         # row i holds the coefficients of g_i' / |g_i| on g_j / |g_j|; a column of `order` says which j all rows look at next

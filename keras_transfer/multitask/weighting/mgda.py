@@ -2,7 +2,7 @@
 import keras
 import tensorflow as tf
 
-from ..._linalg import cosines, no_larger, normalized, settled, simplex_qp
+from ..._linalg import LARGEST, cosines, normalized, settled, simplex_qp
 from .weighting import Weighting
 
 
@@ -25,9 +25,7 @@ class MGDA(Weighting):
         >>> learner = kt.MultiTask(model, kt.multitask.MGDA())
     """
 
-    def build(self, tasks, shapes=()):
-        no_larger(tasks, "MGDA")
-        super().build(tasks, shapes)
+    most = LARGEST
 
     def call(self, losses, gramian, present):
         gramian, active, finite = normalized(gramian, present)

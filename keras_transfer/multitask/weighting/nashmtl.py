@@ -2,7 +2,7 @@
 import keras
 import tensorflow as tf
 
-from ..._linalg import balanced, cosines, no_larger, normalized, settled
+from ..._linalg import LARGEST, balanced, cosines, normalized, settled
 from .weighting import Weighting
 
 
@@ -29,9 +29,7 @@ class NashMTL(Weighting):
         >>> learner = kt.MultiTask(model, kt.multitask.NashMTL())
     """
 
-    def build(self, tasks, shapes=()):
-        no_larger(tasks, "NashMTL")
-        super().build(tasks, shapes)
+    most = LARGEST
 
     def call(self, losses, gramian, present):
         gramian, active, finite = normalized(gramian, present)

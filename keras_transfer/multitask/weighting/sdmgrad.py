@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from ... import _check
 from ..._linalg import onto_simplex
-from .weighting import Weighting, count, masked
+from .weighting import Weighting, count, masked, of_present
 
 
 @keras.saving.register_keras_serializable("keras_transfer")
@@ -43,9 +43,7 @@ class SDMGrad(Weighting):
         super().build(tasks, shapes)
 
     def call(self, losses, gramian, present):
-        gramian = tf.where(present[:, None] & present[None, :], gramian, 0.0)
-        finite = tf.reduce_all(tf.math.is_finite(gramian))
-        gramian = tf.where(finite, gramian, 0.0)
+        gramian, finite = of_present(gramian, present)
         gramian = tf.math.divide_no_nan(gramian, tf.reduce_max(tf.reduce_sum(tf.abs(gramian), -1)))
         mean = tf.math.divide_no_nan(tf.cast(present, tf.float32), count(present))
         w = onto_simplex(tf.convert_to_tensor(self.w), present)

@@ -2,7 +2,7 @@
 import keras
 import tensorflow as tf
 
-from ..._linalg import cosines, no_larger, nonnegative_qp, normalized, settled
+from ..._linalg import LARGEST, cosines, nonnegative_qp, normalized, settled
 from .weighting import Weighting, count
 
 
@@ -25,9 +25,7 @@ class UPGrad(Weighting):
         >>> learner = kt.MultiTask(model, kt.multitask.UPGrad())
     """
 
-    def build(self, tasks, shapes=()):
-        no_larger(tasks, "UPGrad")
-        super().build(tasks, shapes)
+    most = LARGEST
 
     def call(self, losses, gramian, present):
         gramian, active, finite = normalized(gramian, present)

@@ -4,6 +4,8 @@ import re
 import keras
 import tensorflow as tf
 
+from ..._linalg import no_larger
+
 
 class Weighting(keras.layers.Layer):
     """How the losses of several tasks, or their gradients, become one step of training.
@@ -20,13 +22,14 @@ class Weighting(keras.layers.Layer):
             of the batch with task j's on the other (the mean of both orders).
         keeps_gradients: whether `combine` keeps something of the shape of the shared variables, so that it can't be used
             at features, whose number changes with the batch.
+        most: the largest number of tasks that the method was tested with; None: any.
         tasks: the number of tasks, known from `build` on.
 
     Args:
         **options: `name` and `trainable` of a Keras layer.
     """
 
-    needs_gramian, parts, keeps_gradients = True, 1, False
+    needs_gramian, parts, keeps_gradients, most = True, 1, False, None
 
     def __init__(self, **options):
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
@@ -39,8 +42,15 @@ class Weighting(keras.layers.Layer):
             tasks: the number of tasks.
             shapes: the shapes of the shared variables, for methods that keep gradients.
         """
+        if self.most is not None:
+            no_larger(tasks, type(self).__name__, self.most)
         self.tasks, self.shapes = int(tasks), [tuple(shape) for shape in shapes]
         super().build(None)
+
+    @property
+    def reads_gradients(self):
+        """Whether a step needs the gradients of each task, and so a backward pass for each."""
+        return self.needs_gramian
 
     def call(self, losses, gramian, present):
         """Returns the weights of the tasks.
@@ -105,6 +115,10 @@ class GradientCombination(Weighting):
     one `(tasks, batch, ...)`), and returns a list of tensors without the first axis.
     """
 
+    @property
+    def reads_gradients(self):
+        return True
+
     def combine(self, gradients, losses, present):
         """Returns the gradient of the step, a tensor for each shared variable."""
         raise NotImplementedError(f"{type(self).__name__} defines no `combine`.")
@@ -114,6 +128,13 @@ def gramian_of(first, second=None):
     """Returns the inner products `(tasks, tasks)` of gradients, given as lists of `(tasks, ...)`, one for each variable."""
     second = first if second is None else second
     return tf.add_n([tf.matmul(_rows(a), _rows(b), transpose_b=True) for a, b in zip(first, second)])
+
+
+def of_present(gramian, present):
+    """Returns a Gramian with 0 in the rows and columns of absent tasks, all 0 if it isn't finite there; and whether it is."""
+    gramian = tf.where(present[:, None] & present[None, :], gramian, 0.0)
+    finite = tf.reduce_all(tf.math.is_finite(gramian))
+    return tf.where(finite, gramian, 0.0), finite
 
 
 def _rows(gradient):
