@@ -412,7 +412,7 @@ def test_several_targets_by_a_method_with_a_sharing_layer_and_against_each_alone
     assert len(history) == 3 and all(float(row["colour_weight"]) >= 0 for row in history)
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "Tasks together" in page and "by PCGrad at the layer features" in page and "MMoE" in page
-    assert "What each task counted in the last step" in page
+    assert "What each task counted: its weight, mean of the last epoch" in page
     assert set(kt.predict(run, photo_folder / "red" / "00.png")[0]) == {"file", "colour", "colour_probability", "place"}
     assert kt.load(run).get_layer("sharing").name == "sharing" and os.listdir(tmp_path) == ["run"]
 
