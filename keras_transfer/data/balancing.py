@@ -3,12 +3,14 @@ import dataclasses
 import hashlib
 import math
 import numbers
+import os
 
 import numpy as np
 import tensorflow as tf
 
 from .. import _check
 from .describing import described, info
+from .streaming import AHEAD
 
 
 def balance(dataset, weights="balanced"):
@@ -46,7 +48,7 @@ def balance(dataset, weights="balanced"):
         before = before if isinstance(before, dict) else dict.fromkeys(y, before)
         return x, y, {head: before.get(head, 1.0) * _weights(y[head], tables.get(head)) for head in y}
 
-    result, known = dataset.map(weigh, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE), info(dataset)
+    result, known = dataset.map(weigh, os.cpu_count()).prefetch(AHEAD), info(dataset)
     if known is None:
         return result
     mark = known.fingerprint + repr({head: table.tolist() for head, table in tables.items()})

@@ -1,5 +1,6 @@
 """Every photo is decoded once before training, so that all the bad ones are known at once."""
 import concurrent.futures
+import contextlib
 import functools
 import os
 import re
@@ -8,6 +9,7 @@ import warnings
 import tensorflow as tf
 
 from .formats import picture
+from .streaming import steady
 
 SHOWN = 20
 _known = {}  # (path, size, time) -> reason or None: the second part of a split needn't decode everything again
@@ -27,6 +29,7 @@ def readable(files, names, on_error):
     Raises:
         ValueError: lists all bad photos, if `on_error` is "raise" or if no photo is good.
     """
+    _scan(dict(_unknown(files)))
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         reasons = list(pool.map(_fault, files))
     bad = [(name, reason) for name, reason in zip(names, reasons) if reason]
@@ -46,16 +49,40 @@ def _say(bad, total, on_error):
     warnings.warn(f"{count} and are left out:{shown}", stacklevel=5)
 
 
+def _unknown(files):
+    for file in files:
+        with contextlib.suppress(OSError):
+            if (key := _key(file)) not in _known:
+                yield key, file
+
+
+def _scan(files):
+    """Enters the good ones of `{key: file}`, in one stream, which takes half as long as a call for each."""
+    paths = tf.constant([os.fsencode(file) for file in files.values()], tf.string)
+
+    def size(number, path):
+        return number, tf.size(_decoder()(tf.io.read_file(path)))
+
+    numbers = tf.data.Dataset.from_tensor_slices(paths).enumerate().map(size, os.cpu_count(), deterministic=False)
+    keys = list(files)
+    for batch, _ in steady(numbers.ignore_errors().batch(128)).as_numpy_iterator():
+        _known.update(dict.fromkeys(keys[number] for number in batch))
+
+
 def _fault(file):
     try:
-        status = os.stat(file)
-        key = os.fspath(file), status.st_size, status.st_mtime_ns
+        key = _key(file)
         if key not in _known:
             with open(file, "rb") as opened:
                 _known[key] = fault(opened.read())
         return _known[key]
     except OSError as error:
         return f"{type(error).__name__}: {error.strerror}"
+
+
+def _key(file):
+    status = os.stat(file)
+    return os.fspath(file), status.st_size, status.st_mtime_ns
 
 
 def fault(bytes):

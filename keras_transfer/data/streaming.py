@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from .decoding import decode
 
+AHEAD = 4  # batches ready before they're asked for
+
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
@@ -36,8 +38,8 @@ class Samples:
 def ordered(samples, size, fit, batch_size, rows=None):
     """Returns batches of (photos, labels) in the samples' order, or in that of `rows`, an int64 array of numbers."""
     numbers = np.arange(len(samples.files)) if rows is None else rows
-    dataset = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, "int64")).map(_reader(samples, size, fit), tf.data.AUTOTUNE)
-    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    dataset = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, "int64")).map(_reader(samples, size, fit), os.cpu_count())
+    return steady(dataset.batch(batch_size).prefetch(AHEAD))
 
 
 def shuffled(samples, size, fit, batch_size, seed, augmentation=None):
@@ -57,18 +59,18 @@ def shuffled(samples, size, fit, batch_size, seed, augmentation=None):
 
     dataset = tf.data.Dataset.range(1).flat_map(order)
     if augmentation is None:
-        dataset = dataset.map(lambda number, row: read(row), tf.data.AUTOTUNE).batch(batch_size)
+        dataset = dataset.map(lambda number, row: read(row), os.cpu_count()).batch(batch_size)
     else:
-        dataset = dataset.map(lambda number, row: (number, *read(row)), tf.data.AUTOTUNE).batch(batch_size)
+        dataset = dataset.map(lambda number, row: (number, *read(row)), os.cpu_count()).batch(batch_size)
 
         def augment(batch, element):
             number, photos, labels = element
             key = tf.random.experimental.stateless_fold_in(tf.stack([seed, number[0]]), batch)
             return augmentation(photos, key), labels
 
-        dataset = dataset.enumerate().map(augment, tf.data.AUTOTUNE)
+        dataset = dataset.enumerate().map(augment, os.cpu_count())
     batches = tf.data.experimental.assert_cardinality(math.ceil(count / batch_size))
-    return dataset.apply(batches).prefetch(tf.data.AUTOTUNE), epoch
+    return steady(dataset.apply(batches).prefetch(AHEAD)), epoch
 
 
 def shuffled_rows(arrays, batch_size, seed):
@@ -89,7 +91,17 @@ def shuffled_rows(arrays, batch_size, seed):
     dataset = tf.data.Dataset.range(1).flat_map(order)
     dataset = dataset.map(lambda rows: tf.nest.map_structure(lambda array: tf.gather(array, rows), held))
     batches = tf.data.experimental.assert_cardinality(math.ceil(count / batch_size))
-    return dataset.apply(batches).prefetch(2), epoch
+    return steady(dataset.apply(batches).prefetch(AHEAD)), epoch
+
+
+def steady(dataset):
+    """Returns the dataset without autotuning, whose thread can miss that a pass is over.
+
+    The iterator then waits until the thread wakes up, which takes up to as long as the pass has taken, and a minute at most.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def permutation(count, seed, number):

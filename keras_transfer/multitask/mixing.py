@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from .. import _check
 from ..data.describing import Info, described, info
-from ..data.streaming import epoch_variable, shuffled_rows
+from ..data.streaming import AHEAD, epoch_variable, shuffled_rows, steady
 
 SAMPLINGS = ("proportional", "temperature", "annealed", "equal")
 _PASSES = 1 << 20  # epochs of a set's own that one epoch of the mixture may take
@@ -83,7 +83,7 @@ def mix(datasets, sampling="proportional", *, temperature=2.0, epochs=None, step
     mixed = tf.data.Dataset.range(1).flat_map(order).batch(batch_size)
     batches = tf.data.experimental.assert_cardinality(math.ceil(rows / batch_size))
     mark = repr((sampling, temperature, epochs, rows, batch_size, seed, [part.mark for part in parts]))
-    return described(mixed.apply(batches).prefetch(tf.data.AUTOTUNE), _about(parts, mark, epoch, seed))
+    return described(steady(mixed.apply(batches).prefetch(AHEAD)), _about(parts, mark, epoch, seed))
 
 
 def quotas(shares, rows):

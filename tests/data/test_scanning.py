@@ -1,6 +1,5 @@
 """All bad photos in one error, with reasons."""
 
-import builtins
 import os
 
 import pytest
@@ -62,33 +61,28 @@ def test_long_lists_are_cut(tmp_path):
     assert len(str(refusal.value).split("\n")) == 22 and str(refusal.value).endswith("\n  ... and 3 more")
 
 
-def test_unreadable_files_are_listed_like_bad_ones(mixed, monkeypatch):
-    real = builtins.open
-
-    def refusing(file, *args, **options):
-        if str(file).endswith("good.jpg"):
-            raise PermissionError(13, "Permission denied")
-        return real(file, *args, **options)
-
-    monkeypatch.setattr(builtins, "open", refusing)
-    scanning._known.clear()
-    with pytest.raises(ValueError, match="\n  good.jpg: PermissionError: Permission denied\n  empty.jpg: an empty"):
-        readable([mixed[0][0], mixed[0][2]], ["good.jpg", "empty.jpg"], "raise")
-    monkeypatch.undo()
-    assert readable(mixed[0][:1], ["good.jpg"], "raise") == ([True], []), "a refusal isn't remembered"
+def test_unreadable_files_are_listed_like_bad_ones(mixed, tmp_path):
+    file = tmp_path / "later.jpg"
+    file.mkdir()
+    with pytest.raises(ValueError, match="\n  later.jpg: IsADirectoryError: Is a directory\n  empty.jpg: an empty"):
+        readable([file, mixed[0][2]], ["later.jpg", "empty.jpg"], "raise")
+    file.rmdir()
+    with pytest.raises(ValueError, match="\n  later.jpg: FileNotFoundError: No such file"):
+        readable([file], ["later.jpg"], "raise")
+    file.write_bytes(mixed[0][0].read_bytes())
+    assert readable([file], ["later.jpg"], "raise") == ([True], []), "a refusal isn't remembered"
 
 
 def test_a_file_is_decoded_again_only_if_it_changed(mixed, monkeypatch, smooth, encoded):
-    seen = []
-    monkeypatch.setattr(scanning, "fault", lambda data: seen.append(len(data)))
-    scanning._known.clear()
+    scanned, asked, scan = [], [], scanning._scan
+    monkeypatch.setattr(scanning, "_scan", lambda files: (scanned.append(list(files.values())), scan(files)))
+    monkeypatch.setattr(scanning, "fault", lambda data: asked.append(len(data)) or "bad")
     for _ in range(2):
-        readable(mixed[0][:2], mixed[1][:2], "raise")
-    assert len(seen) == 2
+        assert readable(mixed[0][:2], mixed[1][:2], "skip")[0] == [True, False]
+    assert scanned == [mixed[0][:2], []] and asked == [os.path.getsize(mixed[0][1])]
     mixed[0][0].write_bytes(encoded(smooth(8, 8), "JPEG"))
-    readable(mixed[0][:2], mixed[1][:2], "raise")
-    assert len(seen) == 3 and seen[2] == os.path.getsize(mixed[0][0])
-    scanning._known.clear()
+    assert readable(mixed[0][:2], mixed[1][:2], "skip")[0] == [True, False]
+    assert scanned[2] == mixed[0][:1] and len(asked) == 1
 
 
 def test_fault_of_every_size_of_photo(smooth, encoded):

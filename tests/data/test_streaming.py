@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.data import info, photos
+from keras_transfer.data import balance, info, photos
 from keras_transfer.data.augmenting import Augmentation
-from keras_transfer.data.streaming import Samples, ordered, shuffled
+from keras_transfer.data.streaming import Samples, ordered, shuffled, shuffled_rows
+from keras_transfer.multitask import mix
 
 PROGRAM = """
 import sys, keras, tensorflow as tf
@@ -145,3 +146,11 @@ def test_the_same_in_a_fresh_process_that_is_deterministic_and_seeded_otherwise(
     command = [sys.executable, "-c", PROGRAM, os.path.dirname(__file__), str(pets)]
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120, check=True).stdout
     assert tuple(output.split()) == digests(pets)
+
+
+def test_no_pass_waits_for_the_thread_of_autotuning(samples, pets):
+    train, valid, _ = photos(pets, size=8, validation=0.3)
+    made = [train, valid, balance(train), ordered(samples, (8, 8), "stretch", 2), shuffled_rows(np.arange(6), 2, 0)[0],
+            photos(pets, size=8, validation=0, augment=[keras.layers.RandomFlip()])[0], info(train).reader(np.arange(2), 2),
+            mix({"a": (np.ones((4, 3)), np.ones(4))}, batch_size=2)]
+    assert [dataset.options().autotune.enabled for dataset in made] == [False] * len(made)
