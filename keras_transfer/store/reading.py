@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..data.streaming import epoch_variable, permutation
+from ..data.streaming import AHEAD, epoch_variable, permutation, steady
 from .shards import Mapped
 from .sources import Passes
 
@@ -50,14 +50,14 @@ def dataset(shards, counts, source, outputs, shuffle):
 
     def reader(numbers, batch_size):
         chosen = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, "int64")).batch(batch_size)
-        result = chosen.map(lambda numbers: element(np.int64(0), numbers)).prefetch(4)
+        result = steady(chosen.map(lambda numbers: element(np.int64(0), numbers)).prefetch(AHEAD))
         setattr(result, _NAME, views)
         return result
 
     result = tf.data.Dataset.range(1).flat_map(batches).map(element)
     if len(set(counts)) == 1:
         result = result.apply(tf.data.experimental.assert_cardinality(math.ceil(counts[0] / source.batch_size)))
-    result = result.prefetch(4)
+    result = steady(result.prefetch(AHEAD))
     setattr(result, _NAME, views)
     return result, epoch, reader
 
