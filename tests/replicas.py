@@ -272,12 +272,24 @@ def weightings():
             "SDMGrad": (lambda: method("SDMGrad"), None), "FAMO": (lambda: method("FAMO"), None), "DWA": (kt.multitask.DWA, None)}
 
 
-def tasks(_=None, kinds=None):
+def every_weighting():
+    import keras_transfer as kt
+
+    made = {name: getattr(kt.multitask, name) for name in dir(kt.multitask)}
+    made = {name: (make, None) for name, make in made.items() if isinstance(make, type) and issubclass(make, kt.multitask.Weighting)}
+    return {**made, "Fixed": (lambda: kt.multitask.Fixed({"size": 0.5, "age": 2.0}), None)}
+
+
+def every_task(_=None):
+    return tasks(made=every_weighting())
+
+
+def tasks(_=None, kinds=None, made=None):
     """Several tasks with labels missing, in batches of which the last leaves a replica without rows."""
     from multitask import small
 
     found = {}
-    for kind, (make, at) in weightings().items():
+    for kind, (make, at) in (made or weightings()).items():
         if kinds is not None and kind not in kinds:
             continue
         two = ("size", "age")

@@ -3,7 +3,6 @@ import dataclasses
 import hashlib
 import math
 import numbers
-import os
 
 import numpy as np
 import tensorflow as tf
@@ -48,7 +47,7 @@ def balance(dataset, weights="balanced"):
         before = before if isinstance(before, dict) else dict.fromkeys(y, before)
         return x, y, {head: before.get(head, 1.0) * _weights(y[head], tables.get(head)) for head in y}
 
-    result, known = dataset.map(weigh, os.cpu_count()).prefetch(AHEAD), info(dataset)
+    result, known = dataset.map(weigh, tf.data.AUTOTUNE).prefetch(AHEAD), info(dataset)
     if known is None:
         return result
     mark = known.fingerprint + repr({head: table.tolist() for head, table in tables.items()})

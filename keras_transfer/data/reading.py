@@ -1,7 +1,6 @@
 """What `photos` and `table` share: their options, and the way from samples to datasets."""
 import dataclasses
 import functools
-import os
 
 import tensorflow as tf
 
@@ -82,4 +81,4 @@ def _rows(samples, size, fit, augmentation, rows, batch_size):
     if augmentation is None:
         return dataset
     seed = tf.zeros((2,), tf.int64)  # which draws nothing: this augmentation isn't random
-    return dataset.map(lambda photos, labels: (augmentation(photos, seed), labels), os.cpu_count())
+    return dataset.map(lambda photos, labels: (augmentation(photos, seed), labels), tf.data.AUTOTUNE)

@@ -63,7 +63,7 @@ def _scan(files):
     def size(number, path):
         return number, tf.size(_decoder()(tf.io.read_file(path)))
 
-    numbers = tf.data.Dataset.from_tensor_slices(paths).enumerate().map(size, os.cpu_count(), deterministic=False)
+    numbers = tf.data.Dataset.from_tensor_slices(paths).enumerate().map(size, tf.data.AUTOTUNE, deterministic=False)
     keys = list(files)
     for batch, _ in steady(numbers.ignore_errors().batch(128)).as_numpy_iterator():
         _known.update(dict.fromkeys(keys[number] for number in batch))

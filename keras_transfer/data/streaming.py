@@ -38,7 +38,7 @@ class Samples:
 def ordered(samples, size, fit, batch_size, rows=None):
     """Returns batches of (photos, labels) in the samples' order, or in that of `rows`, an int64 array of numbers."""
     numbers = np.arange(len(samples.files)) if rows is None else rows
-    dataset = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, "int64")).map(_reader(samples, size, fit), os.cpu_count())
+    dataset = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, "int64")).map(_reader(samples, size, fit), tf.data.AUTOTUNE)
     return steady(dataset.batch(batch_size).prefetch(AHEAD))
 
 
@@ -59,16 +59,16 @@ def shuffled(samples, size, fit, batch_size, seed, augmentation=None):
 
     dataset = tf.data.Dataset.range(1).flat_map(order)
     if augmentation is None:
-        dataset = dataset.map(lambda number, row: read(row), os.cpu_count()).batch(batch_size)
+        dataset = dataset.map(lambda number, row: read(row), tf.data.AUTOTUNE).batch(batch_size)
     else:
-        dataset = dataset.map(lambda number, row: (number, *read(row)), os.cpu_count()).batch(batch_size)
+        dataset = dataset.map(lambda number, row: (number, *read(row)), tf.data.AUTOTUNE).batch(batch_size)
 
         def augment(batch, element):
             number, photos, labels = element
             key = tf.random.experimental.stateless_fold_in(tf.stack([seed, number[0]]), batch)
             return augmentation(photos, key), labels
 
-        dataset = dataset.enumerate().map(augment, os.cpu_count())
+        dataset = dataset.enumerate().map(augment, tf.data.AUTOTUNE)
     batches = tf.data.experimental.assert_cardinality(math.ceil(count / batch_size))
     return steady(dataset.apply(batches).prefetch(AHEAD)), epoch
 
@@ -95,12 +95,12 @@ def shuffled_rows(arrays, batch_size, seed):
 
 
 def steady(dataset):
-    """Returns the dataset without autotuning, whose thread can miss that a pass is over.
+    """Returns the dataset without autotuning, whose thread can miss that a pass is over; `AUTOTUNE` is all processors then.
 
-    The iterator then waits until the thread wakes up, which takes up to as long as the pass has taken, and a minute at most.
+    The iterator would wait until the thread wakes up, which takes up to as long as the pass has taken, and a minute at most.
     """
     options = tf.data.Options()
-    options.autotune.enabled = False
+    options.autotune.enabled, options.autotune.initial_parallelism = False, os.cpu_count()
     return dataset.with_options(options)
 
 

@@ -11,7 +11,8 @@ from ..masking import twin
 class Head(keras.layers.Layer):
     """Hidden layers with dropout, then one linear layer: features `(batch, width)` -> outputs `(batch, units)`.
 
-    Subclass it for a head of your own: give `units` to `__init__`, and define `default_loss` and `default_metrics`.
+    The last one's weights are small at first (see `initial`). Subclass it for a head of your own: give `units` to
+    `__init__`, and define `default_loss` and `default_metrics`.
 
     Args:
         units: the number of outputs.
@@ -45,7 +46,7 @@ class Head(keras.layers.Layer):
 
     def output_layer(self):
         """Returns the last, linear layer."""
-        return keras.layers.Dense(self.units, name="output", dtype=self.dtype_policy)
+        return keras.layers.Dense(self.units, kernel_initializer=initial(), name="output", dtype=self.dtype_policy)
 
     def build(self, input_shape):
         for layer in self._stack:
@@ -86,6 +87,15 @@ class Head(keras.layers.Layer):
     def from_config(cls, config):
         revived = {k: keras.saving.deserialize_keras_object(config[k]) for k in ("loss", "metrics")}
         return cls(**{**config, **revived})
+
+
+def initial():
+    """Returns the initializer of a last layer: small weights, so that few steps on few labels need not undo their draw.
+
+    Outputs begin at a third of a standard deviation of the features. Fast R-CNN (Girshick 2015, arXiv:1504.08083) has such a
+    last layer, and BiT (Kolesnikov et al. 2020, arXiv:1912.11370) zeros, from which no gradient would reach the features.
+    """
+    return keras.initializers.VarianceScaling(0.1, "fan_in")
 
 
 def class_names(classes, least=2):

@@ -3,7 +3,7 @@ import keras
 from keras import ops
 
 from ..masking import Masked, MaskedMetric
-from .head import NamedHead
+from .head import NamedHead, initial
 
 
 @keras.saving.register_keras_serializable("keras_transfer")
@@ -56,7 +56,7 @@ class OrderedThresholds(keras.layers.Layer):
         self.units = units
 
     def build(self, input_shape):
-        self.kernel = self.add_weight(shape=(input_shape[-1], 1), initializer="glorot_uniform", name="kernel")
+        self.kernel = self.add_weight(shape=(input_shape[-1], 1), initializer=initial(), name="kernel")
         self.first = self.add_weight(shape=(1,), initializer=keras.initializers.Constant((self.units - 1) / 2),
                                      name="first")
         self.steps = self.add_weight(shape=(self.units - 1,), name="steps",  # softplus(0.5413) = 1

@@ -1,6 +1,5 @@
 """What a weighting costs, before training with it."""
 import dataclasses
-import statistics
 import time
 
 import keras

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import data
-from ..data.streaming import permutation
+from ..data.streaming import AHEAD, permutation, steady
 from . import keys
 
 BATCH = 32  # rows that are computed at once, where the order of rows is free
@@ -147,7 +147,7 @@ class Elements(_Source):
 
     def batches(self, view, shards, rows):
         digest, place = hashlib.sha256(), 0
-        for element in self._iterate():
+        for element in self._iterate(AHEAD):
             x, *rest = element if isinstance(element, tuple) else (element,)
             low, length = 0, len(keras.tree.flatten(x)[0])
             _check_finite(x, place)
@@ -164,7 +164,7 @@ class Elements(_Source):
             raise self._unrepeatable()
         self.count, self.hash = place, digest.hexdigest() if self.repeats else None
 
-    def _iterate(self):
+    def _iterate(self, ahead=0):
         if isinstance(self.dataset, tuple):
             length = len(keras.tree.flatten(self.dataset)[0])
             for low in range(0, length, BATCH):
@@ -172,7 +172,7 @@ class Elements(_Source):
         elif isinstance(self.dataset, keras.utils.PyDataset):
             yield from map(self.dataset.__getitem__, range(len(self.dataset)))
         else:
-            yield from self.dataset.as_numpy_iterator()
+            yield from _beside_inference(self.dataset.prefetch(ahead))
 
     def _unrepeatable(self):
         return ValueError("`dataset` gives other elements in the next pass: it's shuffled or augmented, so that what is "
@@ -222,4 +222,5 @@ def _beside_inference(dataset):
     """Elements as arrays, read by threads that leave the processor's other ones to the network."""
     options = tf.data.Options()
     options.threading.max_intra_op_parallelism = 1
-    return dataset.with_options(options).as_numpy_iterator()
+    own = dataset.options().autotune.enabled
+    return (steady(dataset) if own is None else dataset).with_options(options).as_numpy_iterator()

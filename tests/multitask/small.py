@@ -25,7 +25,11 @@ def network(*, tasks=TASKS, sharing=None, dropout=0.0, norms=False, penalty=0.0,
         "colour": lambda: kt.heads.Classifier(3, **options),
         "age": lambda: kt.heads.Regressor({"mean": 40.0, "std": 10.0}, hidden=4),
     }
-    return kt.attach(keras.Model(inputs, x, name="small"), {task: made[task]() for task in tasks}, sharing=sharing)
+    model = kt.attach(keras.Model(inputs, x, name="small"), {task: made[task]() for task in tasks}, sharing=sharing)
+    for task in tasks:  # as large as after some training, so that much of the tasks' gradients reaches the backbone
+        kernel = model.get_layer(task).weights[-2]
+        kernel.assign(keras.initializers.GlorotUniform()(kernel.shape))
+    return model
 
 
 def data(rows=12, seed=0, tasks=TASKS):

@@ -722,10 +722,20 @@ def test_two_replicas_train_as_one():
     (two,) = replicas.run("two", "tasks", "tasks_by_replica")
     one = replicas.tasks()
     assert set(one) == set(replicas.weightings())
-    for name in one:
-        for key in one[name]:
-            np.testing.assert_allclose(
-                two["tasks"][name][key], one[name][key], rtol=2e-3, atol=2e-5, err_msg=f"{name} {key}"
-            )
+    trained_alike(two["tasks"], one)
     apart = np.subtract(two["tasks_by_replica"]["weights"], one["PCGrad"]["weights"])
     assert np.abs(apart).max() > 1e-3  # the control: each replica's gradients weighed by themselves
+
+
+@pytest.mark.slow
+def test_two_replicas_train_as_one_by_every_method():
+    (two,) = replicas.run("two", "every_task", timeout=1500)
+    one = replicas.every_task()
+    assert len(one) == 24
+    trained_alike(two["every_task"], one)
+
+
+def trained_alike(two, one):
+    for name in one:
+        for key in one[name]:
+            np.testing.assert_allclose(two[name][key], one[name][key], rtol=2e-3, atol=2e-5, err_msg=f"{name} {key}")

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_transfer as kt
+from keras_transfer.store import sources
 from keras_transfer.store.sources import ALL, Elements, Passes, Rows, source_of
 from support import pixels
 
@@ -222,3 +223,17 @@ def test_photos_that_change_are_noticed(tmp_path):
     with pytest.raises(ValueError, match="1 photos have changed or gone.*1.png.*Read the data again"):
         source.check_unchanged()
     source_of((np.zeros((2, 2)), np.zeros(2))).check_unchanged()
+
+
+def test_a_pass_over_ones_own_set_does_not_wait_for_autotuning_unless_asked_to(monkeypatch):
+    plain = tf.data.Dataset.range(6).map(lambda n: (tf.cast(n, tf.float32), n), tf.data.AUTOTUNE).batch(2)
+    asked = tf.data.Options()
+    asked.autotune.enabled = True
+    made, steady = [], sources.steady
+    monkeypatch.setattr(sources, "steady", lambda dataset: made.append(steady(dataset)) or made[-1])
+    for dataset in (plain, plain.with_options(asked)):
+        assert [x.tolist() for _, _, x, _, _ in Elements(dataset, 1, None).batches(0, ALL, 6)] == [[0, 1], [2, 3], [4, 5]]
+    assert made and not any(dataset.options().autotune.enabled for dataset in made)
+    del made[:]
+    Elements(plain.with_options(asked), 1, None).read_through()
+    assert not made

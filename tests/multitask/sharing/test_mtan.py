@@ -109,11 +109,6 @@ def test_a_layer_from_its_config_and_under_xla():
         assert np.allclose(compiled[task], said, atol=1e-5)
 
 
-def test_what_is_exported_is_what_was_trained(small_backbone, tmp_path):
-    model = kt.attach(small_backbone(), heads(), sharing=MTAN(["block_1", "block_2"]))
-    assert max(kt.export(model, tmp_path / "1").values()) < 1e-5
-
-
 def test_normed_layers():
     x = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype("float32")
     dense, wide = Normed(5), Normed(5, convolves=True)

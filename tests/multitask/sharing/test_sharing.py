@@ -136,3 +136,14 @@ print(json.dumps(differences))
     np.save(tmp_path / "x.npy", x)
     differences = json.loads(run_python(code, tmp_path, tmp_path / "x.npy").stdout.splitlines()[-1])
     assert len(differences) == 12 and max(differences) < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [*LAYERS, *(lambda m=m: m(["block_1", "block_3"]) for m in INSIDE)])
+def test_every_way_of_sharing_is_exported(make, small_backbone, tmp_path):
+    model = kt.attach(small_backbone(), heads(), sharing=make())
+    rise(model, 0.02)
+    differences = kt.export(model, tmp_path / "1")
+    assert max(differences.values()) < 1e-5
+    one_layer_of_features = {"features"} if make in LAYERS else set()
+    assert set(differences) == {"serving_default", "pixels", "pixels_uint8", *one_layer_of_features}
