@@ -275,8 +275,9 @@ def weightings():
 def every_weighting():
     import keras_transfer as kt
 
-    made = {name: getattr(kt.multitask, name) for name in dir(kt.multitask)}
-    made = {name: (make, None) for name, make in made.items() if isinstance(make, type) and issubclass(make, kt.multitask.Weighting)}
+    bases = (kt.multitask.Weighting, kt.multitask.LearnedWeighting, kt.multitask.GradientCombination)
+    classes = {name: getattr(kt.multitask, name) for name in dir(kt.multitask) if name[0].isupper()}
+    made = {name: (make, None) for name, make in classes.items() if issubclass(make, bases) and make not in bases}
     return {**made, "Fixed": (lambda: kt.multitask.Fixed({"size": 0.5, "age": 2.0}), None)}
 
 
