@@ -61,9 +61,9 @@ def unfreeze(model, last=None, *, norms=False):
 
 
 class GradualUnfreezing(keras.callbacks.Callback):
-    """Unfreezes the backbone step by step during one `fit` (Howard and Ruder 2018, arXiv:1801.06146).
+    """Unfreezes the backbone step by step during one `fit`, of a model or of a `kt.MultiTask` learner.
 
-    The optimizer is built over all variables before the first step, so the moments of the layers that already
+    From Howard and Ruder 2018 (arXiv:1801.06146). The optimizer is built over all variables before the first step, so the moments of the layers that already
     train are kept; the training step is traced again at each stage.
 
     Args:
@@ -89,9 +89,10 @@ class GradualUnfreezing(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         model = self.model
+        self.network = getattr(model, "model", model)  # that of a `kt.MultiTask` learner
         for last in self.stages.values():  # an unknown name is found now, not after hours
-            unfreeze(model, last, norms=self.norms)
-        unfreeze(model, norms=True)
+            unfreeze(self.network, last, norms=self.norms)
+        unfreeze(self.network, norms=True)
         with model.distribute_strategy.scope():
             optimizer = model.optimizer
             wanted = {_compat.variable_key(optimizer, v) for v in model.trainable_variables}
@@ -102,13 +103,13 @@ class GradualUnfreezing(keras.callbacks.Callback):
                 new.build(model.trainable_variables)
                 carry_moments(optimizer, new)
                 _compat.replace_optimizer(model, new)
-        freeze(model)
+        freeze(self.network)
         model.make_train_function(force=True)
 
     def on_epoch_begin(self, epoch, logs=None):
         due = [e for e in self.stages if e <= epoch]
         if due and (epoch in self.stages or self._behind(max(due))):
-            unfreeze(self.model, self.stages[max(due)], norms=self.norms)
+            unfreeze(self.network, self.stages[max(due)], norms=self.norms)
             self._at = max(due)
             self.model.make_train_function(force=True)
 

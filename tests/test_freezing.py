@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
+from keras_transfer.multitask.tuning import model_of
 from support import colour_task, values
 
 
@@ -186,7 +187,7 @@ class Watch(keras.callbacks.Callback):
         self.moved, self.last = [], self.copy()
 
     def copy(self):
-        return {w.path: w.numpy() for w in self.model.get_layer("backbone").weights}
+        return {w.path: w.numpy() for w in model_of(self.model).get_layer("backbone").weights}
 
     def on_epoch_end(self, epoch, logs=None):
         now = self.copy()
@@ -235,6 +236,17 @@ def test_gradual_unfreezing_after_a_restart_in_the_middle_begins_at_its_stage(mo
         x, y, initial_epoch=2, epochs=3, verbose=0, callbacks=[kt.GradualUnfreezing({1: "block_3", 5: None}), watch]
     )
     assert watch.moved == [["block_3_conv"]]
+
+
+@pytest.mark.parametrize("weighting", [None, kt.multitask.PCGrad, kt.multitask.Uncertainty])
+def test_gradual_unfreezing_of_several_tasks(weighting, small_backbone):
+    x, y = colour_task(16)
+    model = kt.attach(small_backbone(), {"colour": kt.heads.Classifier(3), "other": kt.heads.Classifier(3)})
+    learner, watch = kt.MultiTask(model, weighting and weighting()), Watch()
+    learner.compile(optimizer="adam", **kt.objectives(model))
+    stages = kt.GradualUnfreezing({1: "block_3", 2: "block_2"})
+    learner.fit(x, {"colour": y, "other": 2 - y}, epochs=3, verbose=0, callbacks=[stages, watch])
+    assert watch.moved == [[], ["block_3_conv"], ["block_2_conv", "block_3_conv"]]
 
 
 def test_gradual_unfreezing_refuses_a_bad_stage_before_training(model):
