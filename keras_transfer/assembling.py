@@ -3,7 +3,7 @@ import keras
 
 from . import _check, _compat
 from .heads.head import Head
-from .network import Network
+from .network import Network, model_of
 
 _RESERVED = ("backbone", "features", "sharing")
 
@@ -60,6 +60,7 @@ def objectives(model):
     Example:
         >>> model.compile(optimizer="adam", **kt.objectives(model))
     """
+    model = model_of(model)
     heads = heads_of(model)
     loss = {name: head.make_loss() for name, head in heads.items()}
     weights = {name: head.loss_weight for name, head in heads.items()}
@@ -72,6 +73,7 @@ def objectives(model):
 
 def heads_of(model):
     """Returns the heads of a model from `attach` as `{name: head}`, in the order of its outputs."""
+    model = model_of(model)
     if _compat.graph(model) is None or isinstance(model, keras.Sequential):
         raise ValueError(f"{type(model).__name__} {model.name!r} has no heads of kt.heads, so nothing is known of its outputs. "
                          "Make the model with `kt.attach`.")

@@ -5,6 +5,7 @@ import re
 import keras
 
 from . import _check, _compat
+from .network import model_of
 
 # Each pattern's group is the block's name. The first that matches the start of a layer's name decides.
 _PATTERNS = [re.compile(p) for p in (
@@ -20,7 +21,8 @@ _GROUPS = 10
 
 
 def backbone_of(model):
-    """Returns the layer named `backbone` of a model from `attach`, or `model` itself, a bare backbone."""
+    """Returns the layer named `backbone` of a model from `attach` or of its learner, or `model` itself, a bare backbone."""
+    model = model_of(model)
     return next((layer for layer in getattr(model, "layers", []) if layer.name == "backbone"), model)
 
 

@@ -3,7 +3,7 @@ import keras
 
 from . import _compat, blocks
 from .backbones.hub import check_trainable
-from .network import Network
+from .network import Network, model_of
 from .rates import carry_moments, remade
 
 
@@ -24,7 +24,7 @@ def freeze(model, until=None):
         >>> kt.freeze(model)                    # features only
         >>> kt.freeze(model, until="block_12")  # blocks 13 and up train
     """
-    backbone = _backbone(model)
+    model, backbone = model_of(model), _backbone(model)
     if until is None:
         return _set(model, backbone, None, False)
     _set(model, backbone, blocks.position(_walkable(backbone, "until"), until, "until")[1], False)
@@ -51,7 +51,7 @@ def unfreeze(model, last=None, *, norms=False):
         >>> kt.unfreeze(model, last=30)
         >>> kt.unfreeze(model, last="block_16", norms=True)
     """
-    backbone = _backbone(model)
+    model, backbone = model_of(model), _backbone(model)
     check_trainable(backbone)
     if last is None:
         return _set(model, backbone, 0, norms)
@@ -63,8 +63,8 @@ def unfreeze(model, last=None, *, norms=False):
 class GradualUnfreezing(keras.callbacks.Callback):
     """Unfreezes the backbone step by step during one `fit`, of a model or of a `kt.MultiTask` learner.
 
-    From Howard and Ruder 2018 (arXiv:1801.06146). The optimizer is built over all variables before the first step, so the moments of the layers that already
-    train are kept; the training step is traced again at each stage.
+    From Howard and Ruder 2018 (arXiv:1801.06146). The optimizer is built over all variables before the first step, so the
+    moments of the layers that already train are kept; the training step is traced again at each stage.
 
     Args:
         stages: `{epoch: last}` or `[(epoch, last)]`: from that epoch (0 is the first) `unfreeze(model, last)` holds;
@@ -89,7 +89,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         model = self.model
-        self.network = getattr(model, "model", model)  # that of a `kt.MultiTask` learner
+        self.network = model_of(model)
         for last in self.stages.values():  # an unknown name is found now, not after hours
             unfreeze(self.network, last, norms=self.norms)
         unfreeze(self.network, norms=True)

@@ -53,6 +53,15 @@ class Network(_compat.Replicated, keras.Model):
         return super().make_train_function(force=force)
 
 
+class Learner(keras.Model):
+    """What trains a plain model, `model`, in a way of its own, and is thrown away then."""
+
+
+def model_of(model):
+    """Returns the model that a learner trains, or `model` itself."""
+    return model.model if isinstance(model, Learner) else model
+
+
 def trainable_flags(model):
     """Returns the `trainable` flags of all layers and weights of `model`: two equal tuples train the same."""
     return tuple(x.trainable for x in [*_compat.flat_layers(model), *model.weights])

@@ -12,6 +12,7 @@ from .checkpointing import RunState
 from .fitting import check_data, info_of
 from .freezing import freeze, unfreeze
 from .multitask import tuning
+from .network import model_of
 from .rates import carry_moments, layerwise, remade
 from .store.caching import Store
 from .store.phases import Phases
@@ -73,7 +74,7 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     Example:
         >>> history = kt.fine_tune(model, train, valid, head_epochs=10, epochs=5)
     """
-    trained, model = model, tuning.model_of(model)
+    trained, model = model, model_of(model)
     plan = _plan(model, head_epochs, epochs, last)
     tuning.check_phases(trained, plan)
     cache = _cache(cache, callbacks, deterministic)
@@ -129,7 +130,7 @@ def last_quarter(backbone):
 
 
 def _run(trained, plan, state, saved, keeper, data, callbacks):
-    model, keep = tuning.model_of(trained), _settings(trained)
+    model, keep = model_of(trained), _settings(trained)
     given = _compat.inner(keep.pop("optimizer", None) or keras.optimizers.Adam())
     rate = given.get_config()["learning_rate"]
     rate = math.nan if isinstance(rate, dict) else rate  # of a schedule: what it should become is not ours to guess
@@ -165,15 +166,15 @@ def _run(trained, plan, state, saved, keeper, data, callbacks):
 
 def _settings(trained):
     """What it was compiled with; else what its model was; else what its heads carry."""
-    compiled = [one for one in (trained, tuning.model_of(trained)) if one.compiled]
-    return _compat.compile_arguments(compiled[0]) if compiled else objectives(tuning.model_of(trained))
+    compiled = [one for one in (trained, model_of(trained)) if one.compiled]
+    return _compat.compile_arguments(compiled[0]) if compiled else objectives(model_of(trained))
 
 
 def _optimizer(trained, given, phase, rate):
     """A new optimizer with the settings given, built, and with the moments that the one before has."""
     if phase == "tune":
         given = given if math.isnan(rate) else remade(given, learning_rate=rate * _TUNING_RATE)
-        given = layerwise(given, tuning.model_of(trained))
+        given = layerwise(given, model_of(trained))
     return _made(given, trained.trainable_variables, trained)
 
 
@@ -211,7 +212,7 @@ def _fit(trained, keep, reduced, data, keeper, callbacks):
     """Trains one phase; `reduced`: the rest of the model and its features, or None."""
     train, validation, verbose = data["train"], data["validation"], data["verbose"]
     keeper.say(verbose, bool(reduced))
-    part = tuning.model_of(trained)
+    part = model_of(trained)
     if reduced:
         part, train, validation = reduced
     learner = tuning.in_phase(trained, part)
@@ -241,7 +242,7 @@ class _Keeper(keras.callbacks.Callback):
 
     def say(self, verbose, computed_once):
         state, count = self.state, self.last_epoch - self.state.begun
-        model = tuning.model_of(self.network)
+        model = model_of(self.network)
         trainable = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
         if verbose:
             print(f"Phase {self.name!r}: {count} epochs"
@@ -295,5 +296,5 @@ def _history(trained, state):
     history = keras.callbacks.History()
     history.set_model(trained)
     history.history, history.epoch = state.history, list(range(state.epoch))
-    trained.history = tuning.model_of(trained).history = history
+    trained.history = model_of(trained).history = history
     return history

@@ -5,6 +5,7 @@ import keras
 
 from . import _compat, blocks
 from ._table import Table
+from .network import model_of
 
 
 def summary(model):
@@ -20,7 +21,7 @@ def summary(model):
     Example:
         >>> print(kt.summary(model))
     """
-    backbone = blocks.backbone_of(model)
+    model, backbone = model_of(model), blocks.backbone_of(model)
     groups = blocks.blocks(backbone)
     if backbone is not model:
         groups += [(layer.name, [layer]) for layer in model.layers if layer is not backbone and layer.weights]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
-from keras_transfer.multitask.tuning import model_of
+from keras_transfer.network import model_of
 from support import colour_task, values
 
 

@@ -8,6 +8,7 @@ from .. import _check, _compat
 from ..data.decoding import FITS, height_and_width
 from ..heads.head import Head, class_names
 from ..loading import load
+from ..network import model_of
 from ..running import read_run
 
 
@@ -75,6 +76,7 @@ def subject(model, labels=None, config=None):
             own, own_labels = read_run(model)
             config, labels = {**own, **config}, own_labels if labels is None else labels
         model = load(model)
+    model = model_of(model)
     if not isinstance(model, keras.Model) or _compat.graph(model) is None or not model.built:
         raise TypeError("`model` must be a Functional or Sequential keras.Model that is built, such as `kt.attach` "
                         f"returns, or the path of a run folder. Received: {model!r}")

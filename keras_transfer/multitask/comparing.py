@@ -94,12 +94,12 @@ def comparison(baselines, results, *, modes=None):
     return Comparison(rows, gains, after)
 
 
-def _listed(runs, argument):
-    runs = [runs] if isinstance(runs, dict) else list(runs)
+def _listed(given, argument):
+    runs = [given] if isinstance(given, dict) else list(given) if isinstance(given, (list, tuple)) else []
     whole = [isinstance(run, dict) and run and all(isinstance(v, dict) and v for v in run.values()) for run in runs]
     if not runs or not all(whole):
         raise ValueError(f"`{argument}` must be {{task: {{metric: value}}}} with at least one of each, or a list of such, one a "
-                         f"seed. Received: {runs}")
+                         f"seed. Received: {given!r}")
     for task, metrics in runs[0].items():
         if any(set(metrics) - set(run.get(task, ())) for run in runs):
             raise ValueError(f"`{argument}` must have the same tasks and metrics for every seed. Some lack those of {task!r}.")

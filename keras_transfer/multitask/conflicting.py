@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from .. import _check, blocks
 from .._table import Table
+from ..network import model_of
 from . import drawing
-from .probing import Probe, first_batches, plain, restored
+from .probing import Probe, first_batches, restored
 from .reaching import shared_variables
 from .weighting.weighting import gramian_of
 
@@ -57,7 +58,7 @@ class _Meter:
 
     def __init__(self, model, by, at):
         _check.one_of(by, _BY, "grouping `by`")
-        self.network = plain(model)
+        self.network = model_of(model)
         self.parts = {at: [0]} if at is not None else _parts(self.network, by)
         variables = shared_variables(self.network) if at is None else ()
         self.probe = Probe(model, variables, at, training=True)

@@ -7,7 +7,8 @@ import numpy as np
 
 from .. import _check
 from .._table import Table
-from .probing import first_batches, learner_of, plain, restored
+from ..network import model_of
+from .probing import first_batches, learner_of, restored
 from .reaching import shared_variables
 from .weighting import Weighting
 
@@ -41,7 +42,7 @@ def cost(model, weighting, dataset, *, at=None, repeats=5):
         >>> print(kt.multitask.cost(model, kt.multitask.PCGrad(), train, at="features"))
     """
     _check.whole(repeats, "repeats", least=1)
-    network = plain(model)
+    network = model_of(model)
     (batch,) = first_batches(model, dataset, 1)
     copied = type(weighting).from_config(weighting.get_config()) if isinstance(weighting, Weighting) else weighting
     learners = [learner_of(model, None), learner_of(model, copied, at)]

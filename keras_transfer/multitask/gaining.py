@@ -8,11 +8,10 @@ import tensorflow as tf
 from .. import _check, _compat, blocks
 from ..assembling import heads_of, objectives
 from ..fitting import check_data
-from ..network import Network
+from ..network import Network, model_of
 from ..rates import remade
 from ..store import Store, cache_features, split
 from . import comparing
-from .probing import plain
 
 LOGGED = "val_multitask_gain"
 
@@ -46,7 +45,7 @@ def gain(model, baselines, dataset, *, modes=None):
     """
     wanted = comparing.means(baselines)
     if not model.compiled:
-        network = plain(model)
+        network = model_of(model)
         model = Network(_compat.input_structure(network), _compat.output_structure(network))
         model.compile(**objectives(network))
     x, *labels = dataset if isinstance(dataset, tuple) else (dataset,)
@@ -84,7 +83,7 @@ class Gain(keras.callbacks.Callback):
         comparing.changes(self.baselines, self.baselines, modes)  # what is wrong with them is told now
 
     def on_train_begin(self, logs=None):
-        network = plain(self.model)
+        network = model_of(self.model)
         for task in self.baselines if _compat.graph(network) is network else ():
             _check.one_of(task, heads_in(network), "task of `baselines`")
 
@@ -136,7 +135,7 @@ def baselines(model, train, validation=None, *, epochs, optimizer=None, tasks=No
         >>> kt.multitask.baselines(model, train, valid, epochs=10)
         {'breed': {'accuracy': 0.81}, 'age': {'mae': 1.9}}
     """
-    model = plain(model)
+    model = model_of(model)
     heads = heads_of(model)
     tasks = list(heads) if tasks is None else [_check.one_of(task, heads, "head in `tasks`") for task in tasks]
     metrics = {task: [metric.name for metric in heads[task].make_metrics()] for task in tasks}
@@ -174,7 +173,7 @@ def single_task(model, task):
         >>> alone = kt.multitask.single_task(model, "breed")
         >>> alone.compile(optimizer="adam", **kt.objectives(alone))
     """
-    model = plain(model)
+    model = model_of(model)
     _check.one_of(task, heads_of(model), "head")
     with model.distribute_strategy.scope():
         return _alone(model, task, blocks.backbone_of(model))

@@ -6,7 +6,8 @@ import numpy as np
 
 from .. import _check
 from .._table import Table
-from .probing import Probe, first_batches, plain, restored
+from ..network import model_of
+from .probing import Probe, first_batches, restored
 from .reaching import shared_variables
 
 _MOST = 12  # tasks; the search looks at 3^tasks pairs of sets
@@ -44,7 +45,7 @@ def affinity(model, dataset, *, steps=16, rate=0.01):
     _check.whole(steps, "steps", least=1)
     if not rate > 0:
         raise ValueError(f"`rate` must be over 0. Received: {rate!r}")
-    network = plain(model)
+    network = model_of(model)
     shared = shared_variables(network)
     if not shared:
         raise ValueError("No variable that trains is shared by two tasks, so no step of one reaches another. Unfreeze a part of "
@@ -137,6 +138,8 @@ def group(affinities, groups):
         >>> kt.multitask.group(kt.multitask.affinity(model, train), 2)
         [['age', 'height'], ['breed']]
     """
+    if not isinstance(affinities, Affinities):
+        raise TypeError(f"`affinities` must be what kt.multitask.affinity returned. Received: {affinities!r}")
     matrix, tasks = np.asarray(affinities.matrix, float), affinities.tasks
     _check.whole(groups, "groups", least=1)
     if len(tasks) > _MOST:

@@ -7,13 +7,9 @@ import tensorflow as tf
 from .. import _compat
 from ..assembling import objectives
 from ..fitting import check_data, info_of
+from ..network import model_of
 from ..rates import remade
 from .learner import MultiTask
-
-
-def plain(model):
-    """Returns the model in a learner, or `model` itself."""
-    return model.model if isinstance(model, MultiTask) else model
 
 
 def learner_of(model, weighting=None, at=None):
@@ -25,10 +21,10 @@ def learner_of(model, weighting=None, at=None):
         weighting: as for `kt.MultiTask`.
         at: as for `kt.MultiTask`.
     """
-    given = _compat.compile_arguments(model) if model.compiled else objectives(plain(model))
+    given = _compat.compile_arguments(model) if model.compiled else objectives(model_of(model))
     optimizer = remade(model.optimizer) if model.compiled else keras.optimizers.Adam()
     with model.distribute_strategy.scope():
-        learner = MultiTask(plain(model), weighting, at=at)
+        learner = MultiTask(model_of(model), weighting, at=at)
         learner.compile(optimizer=optimizer, loss=given["loss"], loss_weights=given.get("loss_weights"))
     return learner
 
@@ -41,7 +37,7 @@ def first_batches(model, dataset, count):
         dataset: a `tf.data.Dataset`, a `keras.utils.PyDataset` or a tuple of arrays, as for `fit`.
         count: a number.
     """
-    check_data(plain(model), dataset, "dataset")
+    check_data(model_of(model), dataset, "dataset")
     if isinstance(dataset, keras.utils.PyDataset):
         found = [dataset[k] for k in range(min(count, dataset.num_batches or count))]
     elif isinstance(dataset, tuple):

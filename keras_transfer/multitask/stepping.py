@@ -4,12 +4,13 @@ import tensorflow as tf
 
 from .. import _compat
 from ..distributing import summed
+from ..network import Learner
 from .faults import give_back, held
 from .gradients import TaskGradients, step_of
 from .weighting.weighting import Weighting, gramian_of
 
 
-class Stepping(keras.Model):
+class Stepping(Learner):
     """A model whose training step asks a weighting how the tasks come together.
 
     Subclasses have `weighting`, `tasks`, `task_losses` (`TaskLosses`), `faults` (`Faults`), `trunk` and `top` (models, or None:

@@ -2,16 +2,12 @@
 import keras
 
 from .. import _compat
+from ..network import model_of
 from .learner import MultiTask
 from .reaching import shared_variables
 from .weighting import Equal
 
 _METRICS = ("metrics", "weighted_metrics")  # among the arguments of `compile`
-
-
-def model_of(trained):
-    """Returns the model that is trained: that of a learner, or the plain model itself."""
-    return trained.model if isinstance(trained, MultiTask) else trained
 
 
 def in_phase(learner, part):

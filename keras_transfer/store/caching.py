@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _check, _compat, distributing
 from ..data.describing import described
+from ..network import model_of
 from . import keys, reading, sources
 from .engines.choosing import candidates
 from .engines.tracing import leaves_of
@@ -85,6 +86,7 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
         >>> tail.compile(optimizer="adam", **kt.objectives(tail))
         >>> tail.fit(features, epochs=30)  # trains the heads of `model`
     """
+    model = model_of(model)
     prefix, tail = split(model)
     if prefix is None:
         raise ValueError(f"Nothing at the input of {model.name!r} is frozen, so there are no features to keep. Call "
@@ -149,6 +151,7 @@ def features(model, dataset, *, store=Store(), verbose=0):
         >>> x, y = kt.features(kt.backbone("EfficientNetLite0"), train)
         >>> sklearn.linear_model.LogisticRegression(max_iter=1000).fit(x, y)
     """
+    model = model_of(model)
     names = {layer.name for layer in model.layers}  # those that `attach` gives
     joint = model.get_layer("features") if {"backbone", "features"} <= names else None
     output = model.outputs if joint is None else _compat.outputs_of_uses(model, joint)[0]

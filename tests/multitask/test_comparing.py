@@ -106,6 +106,7 @@ def test_a_figure_that_is_no_number_is_not_called_a_gain():
         ({"age": {"mape": 1.0}}, MULTI, "Unknown metric of task 'age' in `baselines` 'mape'. Did you mean 'mae'"),
         ({"age": {"mae": 0.0}}, MULTI, "The single-task mae of task 'age' is 0, so no change relative to it"),
         ({}, MULTI, "`baselines` must be {task: {metric: value}} with at least one of each"),
+        (None, MULTI, "`baselines` must be {task: {metric: value}} with at least one of each"),
         ({"age": 2.0}, MULTI, "`baselines` must be {task: {metric: value}} with at least one of each"),
         (SINGLE, [], "`results` must be {task: {metric: value}} with at least one of each"),
         ([SINGLE, {"age": {"mae": 1.0}}], MULTI, "same tasks and metrics for every seed. Some lack those of 'breed'"),

@@ -154,6 +154,8 @@ def test_wrong_arguments():
         affinity(model, data, steps=0)
     with pytest.raises(ValueError, match="`rate` must be over 0. Received: 0"):
         affinity(model, data, rate=0)
+    with pytest.raises(TypeError, match="`affinities` must be what kt.multitask.affinity returned. Received: "):
+        group(np.eye(2), 2)
     kt.freeze(model)
     with pytest.raises(ValueError, match="No variable that trains is shared by two tasks, so no step of one reaches"):
         affinity(model, data)

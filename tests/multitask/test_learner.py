@@ -554,3 +554,20 @@ def test_a_callback_may_change_what_trains_and_make_the_step_again():
     keeping = small.learner(method("ExcessMTL"), model=small.network())
     kt.freeze(keeping.model)
     assert "keeps gradients" in raised_by(lambda: keeping.make_train_function(force=True))
+
+
+def test_what_takes_a_model_takes_its_learner(tmp_path):
+    learner = small.learner(kt.multitask.PCGrad())
+    model, (x, y) = learner.model, small.data()
+    kt.freeze(learner)
+    assert {v.path.split("/")[0] for v in model.trainable_variables} == set(small.TASKS)
+    assert str(kt.summary(learner)) == str(kt.summary(model)) and kt.objectives(learner)["loss"].keys() == y.keys()
+    assert np.array_equal(kt.features(learner, (x, y))[0], kt.features(model, (x, y))[0])
+    features, tail = kt.cache_features(learner, tf.data.Dataset.from_tensor_slices((x, y)).batch(4))
+    assert {layer.name for layer in tail.layers if layer.weights} == set(small.TASKS) and len(list(features)) == 3
+    kt.unfreeze(learner, "block_2")
+    assert {v.path.split("/")[0] for v in model.trainable_variables} == {"block_2", *small.TASKS}
+    assert max(kt.export(learner, tmp_path / "1").values()) < 1e-5
+    learner.compile(optimizer=kt.layerwise("sgd", learner), **kt.objectives(learner))
+    learner.fit(x, y, verbose=0)
+    assert kt.find_learning_rate(learner, tf.data.Dataset.from_tensor_slices((x, y)).batch(4), steps=10).suggestion > 0

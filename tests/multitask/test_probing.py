@@ -5,7 +5,8 @@ import tensorflow as tf
 from support import values
 
 import keras_transfer as kt
-from keras_transfer.multitask.probing import Probe, first_batches, learner_of, plain, restored
+from keras_transfer.multitask.probing import Probe, first_batches, learner_of, restored
+from keras_transfer.network import model_of
 from multitask import small
 
 
@@ -46,7 +47,7 @@ def test_a_compiled_model_keeps_its_losses_and_is_left_alone():
     assert isinstance(learner.optimizer, keras.optimizers.SGD) and learner.optimizer is not optimizer
     assert float(learner.optimizer.learning_rate) == 0.25 and model.optimizer is optimizer
     again = learner_of(learner)
-    assert again.task_losses.weights == learner.task_losses.weights and plain(again) is model is plain(model)
+    assert again.task_losses.weights == learner.task_losses.weights and model_of(again) is model is model_of(model)
     assert learner_of(small.network()).task_losses.weights["size"] == 0.5  # of the head
 
 

@@ -6,6 +6,7 @@ import pytest
 import keras_transfer as kt
 from keras_transfer.multitask import tuning
 from keras_transfer.multitask.sharing.mmoe import MMoE
+from keras_transfer.network import model_of
 from keras_transfer.store.splitting import split
 
 
@@ -21,7 +22,7 @@ def sharing(small_backbone):
 
 
 def test_a_plain_model_is_its_own_learner(model):
-    assert tuning.model_of(model) is model and tuning.in_phase(model, "tail") == "tail"
+    assert model_of(model) is model and tuning.in_phase(model, "tail") == "tail"
     assert tuning.takes_features(model) and tuning.described(model) is None
     tuning.check_phases(model, [("head", 1, None)])
 
@@ -30,7 +31,7 @@ def test_the_learner_itself_trains_the_whole_model(model):
     kt.unfreeze(model)
     for at in (None, "features"):
         learner = kt.MultiTask(model, kt.multitask.PCGrad(), at=at)
-        assert tuning.in_phase(learner, model) is learner and tuning.model_of(learner) is model
+        assert tuning.in_phase(learner, model) is learner and model_of(learner) is model
 
 
 def test_the_tail_has_the_same_weighting_at_the_same_place(model):

@@ -29,6 +29,8 @@ class Fixed(Weighting):
 
     def __init__(self, weights, **options):
         super().__init__(**options)
+        if isinstance(weights, str) or not hasattr(weights, "__iter__"):
+            raise TypeError(f"`weights` must be a dict {{task: number}} or a list of numbers. Received: {weights!r}")
         named = dict(weights) if isinstance(weights, dict) else dict(enumerate(weights))
         for name, weight in named.items():
             if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not 0 <= weight < float("inf"):

@@ -73,6 +73,12 @@ def test_a_wrong_number_of_weights():
             Fixed(weights).build(2)
 
 
+@pytest.mark.parametrize("weights", [None, 1.0, "equal"])
+def test_what_is_no_list_of_weights(weights):
+    with pytest.raises(TypeError, match="`weights` must be a dict {task: number} or a list of numbers. Received: "):
+        Fixed(weights)
+
+
 def test_names_nobody_told():
     weighting = Fixed({"breed": 1})
     weighting.build(1)
