@@ -69,6 +69,8 @@ ROWS = {
         "timm": peer("timm_frozen.py", "--epochs", "10"), "ours": part("lite0", head_epochs=10)}, ("timm", "ours")),
     "timm_features": ("timm features once + LogisticRegression, Lite0 160 px: timm / ours", ">= 3", {
         "timm": peer("timm_features.py"), "ours": part("lite0_features")}, ("timm", "ours")),
+    "timm_features_half": ("timm features once + LogisticRegression, ours in bfloat16, Lite0 160 px: timm / ours", ">= 3", {
+        "timm": peer("timm_features.py"), "ours": part("lite0_features", dtype="bfloat16")}, ("timm", "ours")),
     "by_hand": ("OpenVINO + LogisticRegression by hand, Lite0 160 px: ours / by hand", "<= 1.3", {
         "by hand": peer("by_hand.py", python="ours"), "ours": part("lite0_features")}, ("ours", "by hand")),
     "half": ("kt.features in bfloat16 + LogisticRegression, Lite0 160 px: float32 / bfloat16", "reported", {
