@@ -16,7 +16,7 @@ from torchjd import aggregation
 matrix, repeats = torch.from_numpy(np.load(sys.argv[1])), int(sys.argv[2])
 seconds = {}
 for name in sys.argv[3:]:
-    arguments = {"CAGrad": {"c": 0.4}, "NashMTL": {"n_tasks": len(matrix)}}.get(name, {})
+    arguments = {"CAGrad": {"c": 0.4}, "FairGrad": {"alpha": 2.0}, "NashMTL": {"n_tasks": len(matrix)}}.get(name, {})
     try:
         aggregator = getattr(aggregation, name)(**arguments)
         for number in range(repeats + 1):
