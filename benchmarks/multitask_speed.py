@@ -63,8 +63,9 @@ def by_hand(model, tasks):
         with tf.GradientTape(persistent=True) as tape:
             outputs = model(x, training=True)
             values = [losses[name](y[name], outputs[name]) for name in losses]
-        found = [tape.gradient(value, model.trainable_variables, unconnected_gradients="zero") for value in values]
-        optimizer.apply([tf.add_n(column) for column in zip(*found)], model.trainable_variables)
+        found = [tape.gradient(value, model.trainable_variables) for value in values]
+        summed = [tf.add_n([g for g in column if g is not None]) for column in zip(*found)]
+        optimizer.apply(summed, model.trainable_variables)
         return tf.add_n(values)
 
     return step
