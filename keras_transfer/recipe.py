@@ -167,14 +167,14 @@ def _run(trained, plan, state, saved, keeper, data, callbacks):
 def _settings(trained):
     """What it was compiled with; else what its model was; else what its heads carry."""
     compiled = [one for one in (trained, model_of(trained)) if one.compiled]
-    return _compat.compile_arguments(compiled[0]) if compiled else objectives(model_of(trained))
+    return _compat.compile_arguments(compiled[0]) if compiled else objectives(trained)
 
 
 def _optimizer(trained, given, phase, rate):
     """A new optimizer with the settings given, built, and with the moments that the one before has."""
     if phase == "tune":
         given = given if math.isnan(rate) else remade(given, learning_rate=rate * _TUNING_RATE)
-        given = layerwise(given, model_of(trained))
+        given = layerwise(given, trained)
     return _made(given, trained.trainable_variables, trained)
 
 

@@ -56,10 +56,13 @@ def cost(model, weighting, dataset, *, at=None, repeats=5):
 
 
 def passes_of(weighting, tasks, at):
-    """Returns how many backward passes a step takes through the network, and how many through the heads alone."""
+    """Returns how many backward passes a step takes through the network, and how many through the heads alone.
+
+    Two passes through half of the batch each count as one.
+    """
     if weighting is None or not weighting.reads_gradients:
         return 1, 0
-    return (tasks * weighting.parts, 0) if at is None else (1, tasks)
+    return (tasks, 0) if at is None else (1, tasks)
 
 
 def kept_bytes(learner, weighting, x):

@@ -28,15 +28,21 @@ class TaskGradients:
         self.stacks = summed(self.stacks, strategy) if self.stacks else self.stacks
         return self
 
-    def gramian(self, other=None):
-        """Returns the products of what the tasks share: of these gradients, or, in both orders, with those of `other`."""
-        tasks = len(self.columns[0])
-        if not self.stacks:
-            return tf.zeros((tasks, tasks))
-        if other is None:
-            return gramian_of(self.stacks)
-        products = gramian_of(self.stacks, other.stacks)
+    def gramian(self):
+        """Returns the products of what the tasks share."""
+        return self._products(self)
+
+    def gramian_of_halves(self, other, share, other_share):
+        """Returns the products of these gradients with those of the other half of the batch, the mean of both orders.
+
+        Shares are of the labels of each task, `(tasks,)`: gradients are divided by them, so that each half is as the whole.
+        """
+        products = tf.math.divide_no_nan(self._products(other), share[:, None] * other_share[None, :])
         return (products + tf.transpose(products)) / 2
+
+    def _products(self, other):
+        tasks = len(self.columns[0])
+        return gramian_of(self.stacks, other.stacks) if self.stacks else tf.zeros((tasks, tasks))
 
     def with_step(self, step, replicas=1):
         """Returns a gradient for each tensor: those of `step` where tasks share it, else the one task's own, else None."""
@@ -48,6 +54,11 @@ class TaskGradients:
                 own = next((g for g in self.columns[k] if g is not None), None)
                 result[k] = None if own is None else tf.cast(gradient * self.scale / replicas, own.dtype)
         return result
+
+
+def total_of(a, b):
+    """Returns the sum of two gradients, either of which may be None."""
+    return b if a is None else a if b is None else tf.convert_to_tensor(a) + tf.convert_to_tensor(b)
 
 
 def _stacked(column, like):

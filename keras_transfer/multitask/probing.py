@@ -21,7 +21,7 @@ def learner_of(model, weighting=None, at=None):
         weighting: as for `kt.MultiTask`.
         at: as for `kt.MultiTask`.
     """
-    given = _compat.compile_arguments(model) if model.compiled else objectives(model_of(model))
+    given = _compat.compile_arguments(model) if model.compiled else objectives(model)
     optimizer = remade(model.optimizer) if model.compiled else keras.optimizers.Adam()
     with model.distribute_strategy.scope():
         learner = MultiTask(model_of(model), weighting, at=at)

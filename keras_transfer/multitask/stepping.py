@@ -6,8 +6,8 @@ from .. import _compat
 from ..distributing import summed
 from ..network import Learner
 from .faults import give_back, held
-from .gradients import TaskGradients, step_of
-from .weighting.weighting import Weighting, gramian_of
+from .gradients import TaskGradients, step_of, total_of
+from .weighting.weighting import Weighting, gramian_of, weighted
 
 
 class Stepping(Learner):
@@ -26,17 +26,17 @@ class Stepping(Learner):
         with tf.GradientTape(persistent=True) as tape:
             features = None if self.trunk is None else self.trunk(x, training=True)
             with tf.GradientTape(persistent=True) as upper:  # which ends at the features, where the tape goes on
-                y_pred = self(x, training=True) if features is None else self._above(features, upper)
+                y_pred, halves, penalty = self._passed(x, features, upper)
                 total = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
                 losses = self.task_losses(y, y_pred, sample_weight)
-                halves = _halves(y, y_pred, sample_weight) if self.weighting.parts > 1 else []
-                halves = [self.task_losses(*half) for half in halves]
-                scaled, halves = keras.tree.map_structure(self.optimizer.scale_loss, (losses, halves))
-            penalty = self.optimizer.scale_loss(tf.add_n(self.losses) / self.replicas) if self.losses else None
+                scaled = [self.optimizer.scale_loss(loss) for loss in losses]
+            total += penalty - self._penalty() if halves else 0.0  # Keras knows the layers' losses of the last pass
+            penalty = self.optimizer.scale_loss(penalty) if self.losses else None
         self._log_loss(total, x)
-        seen = summed(self.task_losses.seen(y), self.distribute_strategy)
+        seen, *seen_in_halves = (summed(self.task_losses.seen(part), self.distribute_strategy)
+                                 for part in [y, *(_halves(y, whole=False) if halves else [])])
         losses = summed(tf.stack(losses), self.distribute_strategy)
-        step = _Step(self, tape, scaled, halves, penalty, losses, seen > 0, before)
+        step = _Step(self, tape, scaled, list(zip(halves, seen_in_halves)), penalty, losses, seen > 0, before)
         weights = step.take(features, upper)
         self.labelled.assign_add(seen)
         for place, tracker in enumerate(self.shown.weights):
@@ -57,9 +57,21 @@ class Stepping(Learner):
     def _shown_weights(self):
         return {tracker.name: tracker.result() for tracker in self.shown.weights}
 
-    def _above(self, features, tape):
-        tape.watch(features)
-        return self.top(features, training=True)
+    def _passed(self, x, features, upper):
+        """Returns the predictions, those of both halves if each is passed by itself, and the loss of the layers."""
+        if features is not None:
+            upper.watch(features)
+            return self.top(features, training=True), [], self._penalty()
+        if self.weighting.parts == 1:
+            return self(x, training=True), [], self._penalty()
+        one, other = ((self(half, training=True), self._penalty()) for half in _halves(x))
+        halves, penalties = zip(one, other)
+        both = _rows(x) % 2  # of them has the middle row of an odd number
+        y_pred = keras.tree.map_structure(lambda a, b: tf.concat([a, b[both:]], 0), *halves)
+        return y_pred, halves, sum(penalties) / 2
+
+    def _penalty(self):
+        return tf.add_n(self.losses) / self.replicas if self.losses else 0.0
 
     def _look_again(self, x, y, sample_weight, present):
         before = held(_compat.live_statistics(self.model))
@@ -74,7 +86,7 @@ class Stepping(Learner):
 
     def _log_loss(self, total, x):
         tracker = next(metric for metric in self.metrics if metric.name == "loss")
-        tracker.update_state(total * self.replicas, sample_weight=tf.shape(keras.tree.flatten(x)[0])[0])
+        tracker.update_state(total * self.replicas, sample_weight=_rows(x))
 
 
 class _Step:
@@ -84,7 +96,8 @@ class _Step:
         learner: the `Stepping` model.
         tape: the persistent tape that recorded the pass.
         scaled: the losses, `[scalar]`, as the optimizer wants them scaled.
-        halves: those of both halves of the batch, `[[scalar], [scalar]]`, or an empty list.
+        halves: of both halves of the batch, its predictions and how many labels it has of each task, `(tasks,)`; or an empty
+            list.
         penalty: the regularizers' loss, scaled, or None.
         losses: `(tasks,)`, of all replicas.
         present: bool `(tasks,)`.
@@ -110,7 +123,7 @@ class _Step:
         by = self._by_halves if self.halves else self._by_gradients
         gradients, weights = by() if features is None else self._at(features, upper)
         if self.penalty is not None:
-            gradients = [_sum(a, b) for a, b in zip(gradients, self.tape.gradient(self.penalty, self.network))]
+            gradients = [total_of(a, b) for a, b in zip(gradients, self.tape.gradient(self.penalty, self.network))]
         self._apply(gradients, [])
         return weights
 
@@ -132,13 +145,14 @@ class _Step:
         return gradients.with_step(step, self.learner.replicas), weights
 
     def _by_halves(self):
-        """A backward pass a task and half of the batch for the Gramian, and one of all tasks for the step."""
-        one, other = [self._gradients(losses, self.network).reduced(self.strategy) for losses in self.halves]
-        _, weights = self._weighed([], one.gramian(other))
-        shared, single = [[self.network[k] for k in places] for places in (one.shared, one.single)]
-        step = self.tape.gradient(self.scaled, shared, output_gradients=tf.unstack(weights, len(self.learner.tasks)))
-        found = dict(zip(map(id, [*shared, *single]), [*step, *self.tape.gradient(self.scaled, single)]))
-        return [found.get(id(v)) for v in self.network], weights
+        """A backward pass a task through each half of the batch; both halves' gradients add up to those of the whole."""
+        predictions = [keras.tree.flatten(half) for half, _ in self.halves]
+        found = [self.tape.gradient(loss, predictions) for loss in self.scaled]  # of the loss of the whole batch
+        one, other = (self._half(said, [task[k] for task in found]) for k, said in enumerate(predictions))
+        shares = [tf.math.divide_no_nan(seen, tf.add_n([n for _, n in self.halves])) for _, seen in self.halves]
+        _, weights = self._weighed([], one.gramian_of_halves(other, *shares))
+        steps = (half.with_step(weighted(weights, half.stacks), self.learner.replicas) for half in (one, other))
+        return [total_of(*gradients) for gradients in zip(*steps)], weights
 
     def _at(self, features, upper):
         """Small passes down to the features, which are weighed there, and one through the trunk with what comes of it."""
@@ -151,11 +165,18 @@ class _Step:
         step, *found = gradients.with_step([step, *(tf.tensordot(factors, stack, 1) for stack in others)])
         found = dict(zip(map(id, above), found))
         for variable, gradient in zip(below, self.tape.gradient(features, below, output_gradients=step)):
-            found[id(variable)] = _sum(found.get(id(variable)), gradient)
+            found[id(variable)] = total_of(found.get(id(variable)), gradient)
         return [found[id(v)] for v in self.network], weights
 
     def _gradients(self, losses, tensors, always=(), tape=None):
         return TaskGradients(tensors, [(tape or self.tape).gradient(loss, tensors) for loss in losses], self.scale, always)
+
+    def _half(self, predictions, found):
+        """The gradients of the tasks through the predictions of one half, from those with respect to them."""
+        reached = [[k for k, g in enumerate(task) if g is not None] for task in found]
+        return TaskGradients(self.network, [
+            self.tape.gradient([predictions[k] for k in ks], self.network, output_gradients=[task[k] for k in ks])
+            for ks, task in zip(reached, found)], self.scale).reduced(self.strategy)
 
     def _weighed(self, shared, gramian):
         """The step of the method, and its weights; an overflow of float16 is no fault, but leaves the step out."""
@@ -186,11 +207,13 @@ class _Step:
         return [tf.where(sound, g, float("nan")) for g in gradients]
 
 
-def _halves(y, y_pred, sample_weight):
-    rows = tf.shape(keras.tree.flatten(y_pred)[0])[0] // 2
-    return [keras.tree.map_structure(lambda t: None if t is None else t[half], (y, y_pred, sample_weight))
-            for half in (slice(None, rows), slice(rows, None))]
+def _rows(x):
+    return tf.shape(keras.tree.flatten(x)[0])[0]
 
 
-def _sum(a, b):
-    return b if a is None else a if b is None else tf.convert_to_tensor(a) + tf.convert_to_tensor(b)
+def _halves(x, whole=True):
+    """Both halves of a batch; of an odd number of rows both have the middle one, unless the second isn't to be `whole`."""
+    rows = _rows(x)
+    first = rows - rows // 2
+    second = rows // 2 if whole else first
+    return [keras.tree.map_structure(lambda t: t[half], x) for half in (slice(None, first), slice(second, None))]

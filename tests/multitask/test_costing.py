@@ -34,7 +34,7 @@ class Halves(kt.multitask.Equal):
         (kt.multitask.Uncertainty(), "features", (1, 0)),
         (kt.multitask.PCGrad(), None, (4, 0)),
         (kt.multitask.PCGrad(), "features", (1, 4)),
-        (Halves(), None, (8, 0)),
+        (Halves(), None, (4, 0)),
     ],
 )
 def test_passes_by_hand(weighting, at, passes):

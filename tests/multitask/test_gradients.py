@@ -48,10 +48,22 @@ def test_places_that_are_always_kept_are_stacked_with_zeros_for_who_does_not_rea
 
 def test_the_gramian_by_hand():
     assert made().gramian().numpy().tolist() == [[5.0, -2.0], [-2.0, 17.0]]
-    one = TaskGradients([A], [[tf.constant([1.0, 0.0])], [tf.constant([0.0, 2.0])]], 1.0)
-    other = TaskGradients([A], [[tf.constant([3.0, 5.0])], [tf.constant([7.0, 1.0])]], 1.0)
-    # one x other' = [[3, 7], [10, 2]]; other x one' is its transpose
-    assert one.gramian(other).numpy().tolist() == [[3.0, 8.5], [8.5, 2.0]] == other.gramian(one).numpy().tolist()
+
+
+def halves():
+    """Those of two halves of a batch: A of both tasks, B of the second, C of the first, D of none."""
+    one = [[tf.constant([1.0, 0.0]), None, tf.constant(6.0), None], [tf.constant([0.0, 2.0]), tf.constant([[1.0]]), None, None]]
+    other = [[tf.constant([3.0, 5.0]), None, tf.constant(1.0), None], [tf.constant([7.0, 1.0]), tf.constant([[2.0]]), None, None]]
+    return (TaskGradients([A, B, C, D], found, 1.0) for found in (one, other))
+
+
+def test_the_gramian_of_two_halves_by_hand():
+    one, other = halves()
+    half, third, all_of_it = tf.constant([0.5, 0.5]), tf.constant([0.5, 0.25]), tf.constant([1.0, 0.0])
+    # one x other' = [[3, 7], [10, 2]]; other x one' is its transpose; each gradient through its share of the labels
+    assert one.gramian_of_halves(other, half, half).numpy().tolist() == [[12.0, 34.0], [34.0, 8.0]]
+    assert one.gramian_of_halves(other, half, third).numpy().tolist() == [[12.0, 48.0], [48.0, 16.0]]
+    assert one.gramian_of_halves(other, half, all_of_it).numpy().tolist() == [[6.0, 10.0], [10.0, 0.0]], "not infinite"
 
 
 def test_tasks_that_share_nothing_have_a_gramian_of_zeros_and_steps_of_their_own():

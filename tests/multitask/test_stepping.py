@@ -160,7 +160,7 @@ def test_two_halves_give_the_gramian_and_the_whole_batch_the_step():
     paths = small.split(gradients)[0]
     one, other = [
         small.rows_of(small.task_gradients(learner.model, x[half], {k: v[half] for k, v in y.items()})[0], paths)
-        for half in (slice(0, 6), slice(6, 13))
+        for half in (slice(0, 7), slice(7, 13))
     ]
     gramian = (one @ other.T + other @ one.T) / 2
     decay = {
@@ -177,6 +177,53 @@ def test_two_halves_give_the_gramian_and_the_whole_batch_the_step():
     np.testing.assert_allclose(said[1], gramian, rtol=1e-4, atol=1e-6)
     rows = small.rows_of(gradients, paths)
     assert np.abs(gramian - rows @ rows.T).max() > 0.1  # the control
+
+
+class Halved(kt.multitask.Equal):
+    needs_gramian, parts = True, 2
+
+
+@pytest.mark.parametrize("rows, parts", [(13, (slice(0, 7), slice(6, 13))), (12, (slice(0, 6), slice(6, 12)))])
+def test_each_half_is_passed_by_itself(rows, parts):
+    x, y = small.data(rows)
+    learner, alone = (small.learner(Halved(), model=small.network(norms=True)) for _ in range(2))
+    small.step(learner, x, y)
+    for half in parts:
+        alone.model(x[half], training=True)
+    for one, other in zip(learner.model.non_trainable_variables, alone.model.non_trainable_variables):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    whole = small.network(norms=True)
+    whole(x, training=True)
+    pairs = zip(learner.model.non_trainable_variables, whole.non_trainable_variables)
+    assert any(np.abs(one - other).max() > 0.01 for one, other in pairs), "the control"
+
+
+def test_a_batch_of_one_row_has_one_half():
+    x, y = small.data(1)
+    learner = small.learner(method("SDMGrad"), model=small.network(norms=True))
+    before = learner.weighting.w.numpy()
+    changes, logs = small.step(learner, x, y)
+    assert all(np.all(np.isfinite(v)) for v in [*changes.values(), *learner.model.get_weights(), *logs.values()])
+    assert np.array_equal(learner.weighting.w, before) and any(np.any(v) for v in changes.values())
+
+
+def test_losses_of_layers_are_the_mean_of_both_halves():
+    @keras.saving.register_keras_serializable("tests")
+    class Small(keras.layers.Layer):
+        def call(self, x):
+            self.add_loss(tf.reduce_mean(x**2))
+            return x
+
+    def learner(weighting):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((4,))
+        backbone = keras.Model(inputs, Small()(keras.layers.Dense(5, name="dense")(inputs)))
+        return small.learner(weighting, model=kt.attach(backbone, {task: kt.heads.Regressor() for task in TWO}))
+
+    x, y = small.data(12, tasks=TWO)
+    (halved, logs), (plain, expected) = (small.step(learner(weighting), x, y) for weighting in (Halved(), None))
+    assert logs["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    small.same(halved, plain)
 
 
 def test_a_method_that_keeps_gradients_gets_all_variables_in_its_order():
@@ -604,12 +651,11 @@ WAYS = {
 }
 
 
-def run(kind, eager=False, optimizer=None, **options):
+def run(kind, optimizer, eager=False, **options):
     """Five steps in two epochs, and two more in a second `fit`."""
     make, at = KINDS[kind]
     x, y = small.data(10, tasks=TWO)
     y = small.gaps(y, share=0.1)
-    optimizer = keras.optimizers.Adam(0.05) if optimizer is None else optimizer
     learner = small.learner(
         make(),
         model=small.network(tasks=TWO, norms=True, penalty=0.01),
@@ -625,7 +671,10 @@ def run(kind, eager=False, optimizer=None, **options):
 
 
 def check_way(kind, way):
-    assert small.same(run(kind, eager=True), run(kind, **WAYS[way]), rtol=1e-3, atol=2e-5)
+    # norms over halves of two rows leave rounding errors as gradients, which Adam would make as large as any
+    optimizer = keras.optimizers.SGD if kind == "SDMGrad" else keras.optimizers.Adam
+    one, other = (run(kind, optimizer=optimizer(0.05), **options) for options in ({"eager": True}, WAYS[way]))
+    assert small.same(one, other, rtol=1e-3, atol=2e-5)
 
 
 @pytest.mark.parametrize("kind, way", [("PCGrad", "several")])

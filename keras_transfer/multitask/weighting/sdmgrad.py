@@ -16,9 +16,10 @@ class SDMGrad(Weighting):
     1 / T. The step goes along (g_w + regularization g_m) / (1 + regularization). Entry (i, j) of G is the product of gradients
     from two halves of the batch, which is unbiased. With G fixed, w tends to argmin |g_w + regularization g_m|^2.
 
-    Take it where batches are small: w remembers earlier ones. regularization = 0 is MGDA, a large one the mean. Here G is the
-    mean of both orders of the halves, and the rate is 1 / its largest row sum of absolute values, at which the steps converge;
-    the official code takes 5 / (mean length)^2 and momentum, and a third batch for the step.
+    Take it where gradients are noisy: w remembers earlier batches. regularization = 0 is MGDA, a large one the mean. Here G is
+    the mean of both orders of the halves, and the rate is 1 / its largest row sum of absolute values, at which the steps
+    converge; the official code takes 5 / (mean length)^2 and momentum, and a third batch for the step. Each half is passed by
+    itself: batch norms that train see half of the rows.
 
     Args:
         regularization: lambda, at least 0.

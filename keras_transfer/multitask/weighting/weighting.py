@@ -19,7 +19,8 @@ class Weighting(keras.layers.Layer):
     Attributes:
         needs_gramian: False for methods that read losses only: they cost one backward pass, whatever the number of tasks.
         parts: 2 for methods that need an unbiased Gramian: entry (i, j) is then the product of task i's gradient on one half
-            of the batch with task j's on the other (the mean of both orders).
+            of the batch with task j's on the other (the mean of both orders). Each half is passed by itself, so that batch
+            normalization in training sees it alone, and losses of layers (`add_loss`) are the mean of both.
         keeps_gradients: whether `combine` keeps something of the shape of the shared variables, so that it can't be used
             at features, whose number changes with the batch.
         most: the largest number of tasks that the method was tested with; None: any.
