@@ -81,7 +81,7 @@ def census(folder, seed):
 
 
 def school(folder, seed):
-    """139 small regressions: explained variance and RMSE (in points) over all pupils for testing, and over the schools."""
+    """139 small regressions: explained variance and RMSE (in points) over all pupils for testing."""
     x, y, schools, test = data.school(folder, seed)
     names = [f"school_{k}" for k in range(schools.max() + 1)]
     labels = {name: np.where(schools[~test] == k, y[~test], np.nan).astype("float32") for k, name in enumerate(names)}
@@ -196,7 +196,14 @@ def table(results):
             cells = [[run[metric] for run in runs] for metric in metrics]
             lines.append(f"| {name} | " + " | ".join(
                 f"{statistics.mean(c):.4g} ± {statistics.stdev(c) if len(c) > 1 else 0:.2g}" for c in cells) + " |")
+        if part == "opposed":
+            lines += ["", "What `kt.multitask.comparison` says of one shared unit, by the plain sum:", "", "```",
+                      str(mt.comparison(*(_by_task(found["rows"][name]) for name in ("single-task", "one shared unit")))), "```"]
     return "\n".join(lines)
+
+
+def _by_task(runs):
+    return [{"age": {"r2": run["age explained variance"]}, "long_hours": {"auc": run["long_hours AUC"]}} for run in runs]
 
 
 def main():

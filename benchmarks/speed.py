@@ -65,6 +65,9 @@ ROWS = {
     "fastai_channels_last": ("fastai `fine_tune` in channels_last, 1 and 1 epochs, Lite0 160 px: fastai / ours", ">= 10", {
         "fastai": peer("fastai_fine_tune.py", "--frozen-epochs", "1", "--epochs", "1", "--channels-last"),
         "ours": part("lite0", head_epochs=1, epochs=1)}, ("fastai", "ours")),
+    "fastai_more": ("fastai `fine_tune` in channels_last, 5 and 5 epochs, Lite0 160 px: fastai / ours", ">= 10", {
+        "fastai": peer("fastai_fine_tune.py", "--frozen-epochs", "5", "--epochs", "5", "--channels-last"),
+        "ours": part("lite0", head_epochs=5, epochs=5)}, ("fastai", "ours")),
     "timm": ("timm + PyTorch, frozen network in the loop, 10 epochs, Lite0 160 px: timm / ours", ">= 10", {
         "timm": peer("timm_frozen.py", "--epochs", "10"), "ours": part("lite0", head_epochs=10)}, ("timm", "ours")),
     "timm_features": ("timm features once + LogisticRegression, Lite0 160 px: timm / ours", ">= 3", {
