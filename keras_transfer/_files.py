@@ -15,7 +15,10 @@ class atomic:
     def __enter__(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # not NamedTemporaryFile: its file could not take the place of another on every system
-        handle, self.beside = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        try:
+            handle, self.beside = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        except OSError as error:  # which would name the file beside
+            raise type(error)(error.errno, error.strerror, str(self.path)) from error
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(self.beside, 0o666 & ~mask)  # mkstemp makes files that only their owner can read

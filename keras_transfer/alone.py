@@ -63,7 +63,7 @@ def gain(model, baselines, dataset):
         print(f"\nNo comparison with each target alone: {error}")
         return None
     print(f"\nAgainst a model for each target alone:\n{found}")
-    return {"rows": list(found), "mean": found.mean, "by_task": found.by_task}
+    return found.as_dict()
 
 
 def only(dataset, task):

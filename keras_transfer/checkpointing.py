@@ -61,8 +61,12 @@ class RunState:
         if not distributing.is_chief(strategy):
             return
         text = json.dumps({name: value for name, value in vars(self).items() if name != "best_weights"})
-        with atomic(pathlib.Path(directory) / FILE) as file:
-            np.savez(file, told=np.array(text), **arrays)
+        try:
+            with atomic(pathlib.Path(directory) / FILE) as file:
+                np.savez(file, told=np.array(text), **arrays)
+        except OSError as error:
+            raise type(error)(error.errno, f"The checkpoint can't be written to {str(directory)!r} ({error.strerror}). The one "
+                              "before it stays: make room, or give another `directory`.") from error
 
     def load(self, directory, strategy=None):
         """Takes over the checkpoint in `directory`, if there is one, and returns the values of its variables.

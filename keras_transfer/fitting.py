@@ -1,4 +1,6 @@
 """Does the data fit the heads? Asked before any training."""
+import math
+
 import keras
 import numpy as np
 
@@ -8,18 +10,20 @@ from .heads import Classifier, MultiLabel, Ordinal
 from .heads.head import class_names
 
 
-def check_data(model, dataset, argument):
+def check_data(model, dataset, argument, training=False):
     """Refuses data whose labels don't fit the heads of `model`.
 
     Args:
         model: what `kt.attach` returned.
         dataset: a `tf.data.Dataset`, a `keras.utils.PyDataset` (not looked into), a tuple of arrays, or None.
         argument: what the caller calls it, for the error.
+        training: whether it's to be trained on, so that every head needs a label.
 
     Raises:
         TypeError: `dataset` is none of these.
         ValueError: it has no labels, a label's name is that of no head or a head has none, or a class number is
-            outside those of its head.
+            outside those of its head; or of a head all labels for `training` are missing. Values are looked at where they
+            are at hand: in arrays and sets of `kt.data`.
     """
     if dataset is None or isinstance(dataset, keras.utils.PyDataset):
         return
@@ -36,7 +40,7 @@ def check_data(model, dataset, argument):
     names = list(outputs) if isinstance(outputs, dict) else None
     for part, what in zip(element[1:], ("labels", "sample weights")):
         _check_names(part, names, argument, what)
-    _check_values(model, dataset, element[1], names, argument)
+    _check_values(model, dataset, element[1], names, argument, training)
 
 
 def _check_inputs(model, x, argument):
@@ -54,6 +58,30 @@ def _is_empty(dataset):
     if isinstance(dataset, tuple):
         return len(keras.tree.flatten(dataset[0])[0]) == 0
     return int(dataset.cardinality()) == 0
+
+
+def check_loss(logs, epoch):
+    """Refuses to go on after an epoch whose loss is NaN or infinite, and names the head.
+
+    Args:
+        logs: what `fit` logged of the epoch.
+        epoch: its number, from 0 on.
+
+    Raises:
+        ValueError: `loss` isn't finite.
+    """
+    if math.isfinite(logs.get("loss", 0.0)):
+        return
+    heads = [name.removesuffix("_loss") for name, value in logs.items()
+             if name.endswith("_loss") and not name.startswith("val_") and not math.isfinite(value)]
+    of = f" of head {heads[0]!r}" if heads else ""
+    raise ValueError(f"The loss{of} is NaN or infinite after epoch {epoch + 1}, and nothing can be learnt from there. The learning "
+                     "rate may be too high (kt.find_learning_rate suggests one), or the data hold NaN.")
+
+
+def count_batches(dataset):
+    """Returns how many batches `fit` makes of a tuple of arrays, or of a data set that knows its length."""
+    return math.ceil(len(keras.tree.flatten(dataset[0])[0]) / 32) if isinstance(dataset, tuple) else int(dataset.cardinality())
 
 
 def info_of(dataset):
@@ -78,7 +106,7 @@ def _check_names(part, names, argument, what):
                          "missing labels are -1 (classes) or NaN (numbers).")
 
 
-def _check_values(model, dataset, labels, names, argument):
+def _check_values(model, dataset, labels, names, argument, training):
     """Compares class numbers with the heads, where the labels are at hand without a pass over the data."""
     try:
         heads = heads_of(model)
@@ -94,11 +122,21 @@ def _check_values(model, dataset, labels, names, argument):
         if values is None:
             continue
         _check_order(dataset, head, name, argument)
+        if training:
+            _check_some(np.asarray(values), head, name, argument)
         if isinstance(head, (Classifier, Ordinal)):
             _check_classes(np.asarray(values), head, name, argument)
         elif isinstance(head, MultiLabel) and np.shape(values)[-1] != head.units:
             raise ValueError(f"The labels of `{argument}` for head {name!r} have {np.shape(values)[-1]} columns, but "
                              f"the head has {head.units} labels.")
+
+
+def _check_some(values, head, name, argument):
+    missing = getattr(head.make_loss(), "missing", None)
+    gone = np.isnan(values) if missing is None and values.dtype.kind == "f" else values == (-1 if missing is None else missing)
+    if gone.all():
+        raise ValueError(f"All labels of `{argument}` for head {name!r} are missing. Give it some, or make the model without "
+                         "that head.")
 
 
 def _check_order(dataset, head, name, argument):

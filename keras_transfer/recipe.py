@@ -9,7 +9,7 @@ import numpy as np
 from . import _check, _compat, blocks, distributing
 from .assembling import objectives
 from .checkpointing import RunState
-from .fitting import check_data, info_of
+from .fitting import check_data, check_loss, count_batches, info_of
 from .freezing import freeze, unfreeze
 from .multitask import tuning
 from .network import model_of
@@ -78,7 +78,7 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     plan = _plan(model, head_epochs, epochs, last)
     tuning.check_phases(trained, plan)
     cache = _cache(cache, callbacks, deterministic)
-    check_data(model, train, "train")
+    check_data(model, train, "train", training=True)
     check_data(model, validation, "validation")
     if deterministic:
         import tensorflow as tf
@@ -218,13 +218,13 @@ def _fit(trained, keep, reduced, data, keeper, callbacks):
     learner = tuning.in_phase(trained, part)
     if learner is not trained:
         steps = keep.get("steps_per_execution") or 1
-        many = _STEPS if reduced and steps == 1 and not callbacks else steps
+        many = min(_STEPS, count_batches(train)) if reduced and steps == 1 and not callbacks else steps
         learner.compile(optimizer=trained.optimizer, **{**keep, "steps_per_execution": many})
     keeper.info = info_of(train)
     x, *labels = train if isinstance(train, tuple) else (train,)
     learner.fit(x, **dict(zip(("y", "sample_weight"), labels)), validation_data=validation,
                 initial_epoch=keeper.state.epoch, epochs=keeper.last_epoch, shuffle=isinstance(train, tuple),
-                verbose=verbose, callbacks=[keeper, *callbacks])
+                verbose=verbose, callbacks=[*callbacks, keeper])  # which may add to the logs, or stop
 
 
 class _Keeper(keras.callbacks.Callback):
@@ -262,9 +262,7 @@ class _Keeper(keras.callbacks.Callback):
             variable.assign(np.array([first, 0], variable.dtype))
 
     def on_epoch_end(self, epoch, logs=None):
-        if math.isnan((logs or {}).get("loss", 0.0)):
-            raise ValueError(f"The loss is NaN after epoch {epoch + 1}, and nothing can be learnt from there. The learning "
-                             "rate may be too high (kt.find_learning_rate suggests one), or the data hold NaN.")
+        check_loss(logs or {}, epoch)
         state, loss = self.state, (logs or {}).get("val_loss")
         rate = float(keras.ops.convert_to_numpy(_compat.inner(self.model.optimizer).learning_rate))
         lacking = dict.fromkeys([k for k in state.history if k not in logs], math.nan)  # as weights of a phase that has none

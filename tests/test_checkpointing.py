@@ -42,7 +42,7 @@ def test_nothing_pickled_is_read(tmp_path):
         RunState({}, 0).load(tmp_path)
 
 
-def test_a_failure_while_writing_leaves_the_old_one(tmp_path):
+def test_a_failure_while_writing_leaves_the_old_one(tmp_path, monkeypatch):
     state = RunState({}, 0)
     state.save(tmp_path, [tf.Variable([1.0])])
 
@@ -52,4 +52,7 @@ def test_a_failure_while_writing_leaves_the_old_one(tmp_path):
 
     with pytest.raises(OSError, match="No space left"):
         state.save(tmp_path, [Broken()])
+    monkeypatch.setattr(np, "savez", lambda *_, **__: Broken().numpy())
+    with pytest.raises(OSError, match="The checkpoint can't be written to .*No space left on device.*The one before it stays"):
+        state.save(tmp_path, [tf.Variable([2.0])])
     assert RunState({}, 0).load(tmp_path)[0] == [1.0] and [p.name for p in tmp_path.iterdir()] == [FILE]

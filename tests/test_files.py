@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -23,6 +24,16 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
         file.write(b"new")
         1 / 0
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_an_error_names_the_file_and_not_the_one_beside_it(tmp_path, monkeypatch):
+    def refused(**given):
+        raise PermissionError(errno.EACCES, "Permission denied", ".file.txt.8dkbl")
+
+    monkeypatch.setattr("tempfile.mkstemp", refused)
+    with pytest.raises(PermissionError) as error, atomic(tmp_path / "file.txt"):
+        pass
+    assert error.value.filename == str(tmp_path / "file.txt") and error.value.errno == errno.EACCES
 
 
 def test_a_folder_takes_its_place_when_it_is_whole(tmp_path):

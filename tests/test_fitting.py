@@ -1,11 +1,12 @@
 """Data that doesn't fit the heads is refused before training."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_transfer as kt
-from keras_transfer.fitting import check_data
+from keras_transfer.fitting import check_data, check_loss, count_batches
 
 X = np.zeros((4, 16, 16, 3), "float32")
 GOOD = {
@@ -109,3 +110,33 @@ def test_class_names_in_another_order(small_backbone, photo_folder):
         check_data(kt.attach(small_backbone(), kt.heads.Classifier(labels[::-1])), train, "train")
     with pytest.raises(ValueError, match="are classes, but the head gives numbers"):
         check_data(kt.attach(small_backbone(), kt.heads.Regressor()), train, "train")
+
+
+def test_heads_without_any_label_for_training(model, photo_folder, small_backbone):
+    for name in GOOD:
+        gone = {**GOOD, name: np.full_like(GOOD[name], -1 if GOOD[name].dtype.kind in "iu" else np.nan)}
+        check_data(model, (X, gone), "validation")
+        with pytest.raises(ValueError, match=f"All labels of `train` for head '{name}' are missing. Give it some, or make"):
+            check_data(model, (X, gone), "train", training=True)
+        one = {**gone, name: np.concatenate([GOOD[name][:1], gone[name][1:]])}
+        check_data(model, (X, one), "train", training=True)
+    loss = kt.Masked(keras.losses.MeanSquaredError(), missing=7.0)
+    other = kt.attach(small_backbone(), kt.heads.Regressor(loss=loss))
+    check_data(other, (X, np.full(4, np.nan)), "train", training=True)
+    with pytest.raises(ValueError, match="All labels of `train` for head 'regressor' are missing"):
+        check_data(other, (X, np.full(4, 7.0)), "train", training=True)
+
+
+def test_a_loss_that_is_no_number_is_told_with_its_head():
+    check_loss({}, 0)
+    check_loss({"loss": 1.0, "val_loss": np.inf}, 0)
+    with pytest.raises(ValueError, match="^The loss of head 'light' is NaN or infinite after epoch 3, and nothing"):
+        check_loss({"colour_loss": 1.0, "light_loss": np.inf, "loss": np.inf}, 2)
+    with pytest.raises(ValueError, match="^The loss is NaN or infinite after epoch 1"):
+        check_loss({"loss": np.nan, "val_loss": np.nan}, 0)
+
+
+def test_batches_are_counted():
+    data = (X, GOOD)
+    assert count_batches(data) == 1 and count_batches((np.zeros((33, 2)),)) == 2
+    assert count_batches(tf.data.Dataset.from_tensor_slices(data).batch(3)) == 2

@@ -281,7 +281,7 @@ def test_a_loss_that_is_nan_ends_the_run(model):
     x, y = colour_task(4)
     head = model.layers[-1]
     head.set_weights([np.full(w.shape, np.nan) for w in head.weights])
-    with pytest.raises(ValueError, match="The loss is NaN after epoch 1.*find_learning_rate"):
+    with pytest.raises(ValueError, match="The loss is NaN or infinite after epoch 1.*find_learning_rate"):
         kt.fine_tune(model, (x, y), head_epochs=2, epochs=0, verbose=0)
 
 

@@ -29,6 +29,7 @@ def balance(dataset, weights="balanced"):
         Dataset of (x, y, sample_weight); sample_weight is float32 `(batch,)`, or a dict with every head.
 
     Raises:
+        TypeError: `dataset` is no `tf.data.Dataset`.
         ValueError: for an unknown head or class, and for targets that have no classes to balance.
 
     Example:
@@ -66,6 +67,9 @@ def balanced(classes):
 
 def _specs(dataset):
     """Returns `{head: TensorSpec}` of the labels; the head of plain labels is None."""
+    if not isinstance(dataset, tf.data.Dataset):
+        raise TypeError(f"`dataset` must be a tf.data.Dataset; for arrays, tf.data.Dataset.from_tensor_slices((x, y)).batch(32). "
+                        f"Received: {type(dataset).__name__}")
     element = dataset.element_spec
     if not isinstance(element, tuple) or len(element) not in (2, 3):
         raise ValueError(f"`dataset` must yield (x, y) or (x, y, sample_weight). It yields: {element}")

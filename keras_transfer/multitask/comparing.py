@@ -147,6 +147,10 @@ class Comparison(Table):
     def lost(self):
         return sorted((task for task, change in self.by_task.items() if change < 0), key=self.by_task.get)
 
+    def as_dict(self):
+        """Returns `rows`, `mean` and `by_task`, as a run's config and a report hold them."""
+        return {"rows": list(self), "mean": self.mean, "by_task": self.by_task}
+
     def __str__(self):
         lost = ", ".join(f"{task} ({self.by_task[task]:+.1%})" for task in self.lost)
         told = "not all is known" if math.isnan(self.mean) else "no task lost"

@@ -21,26 +21,27 @@ class Faults:
 
     def __init__(self, tasks, compiled):
         self.tasks = list(tasks)
-        self.noted = tf.Variable([-1, 0], dtype=tf.int64, trainable=False) if compiled else None  # what, and in which step
+        self.noted = tf.Variable([-1, 0], dtype=tf.int64, trainable=False) if compiled else None  # what, and in which batch
+        self.epoch = None  # which `fit` is in
 
-    def check(self, losses, gramian, step, held=()):
+    def check(self, losses, gramian, batch, held=()):
         """Returns what must be known before anything is assigned: a bool scalar, whether all is finite.
 
         Args:
             losses: `(tasks,)`.
             gramian: `(tasks, tasks)`, or None.
-            step: the number of the step.
+            batch: its number in the epoch, from 1 on.
             held: `[(variable, value)]`: what the variables get back if it isn't.
         """
         good = tf.concat([tf.math.is_finite(losses), [True if gramian is None else tf.reduce_all(tf.math.is_finite(gramian))]], 0)
-        which, step, fine = tf.argmin(tf.cast(good, tf.int32)), tf.cast(step, tf.int64), tf.reduce_all(good)
+        which, batch, fine = tf.argmin(tf.cast(good, tf.int32)), tf.cast(batch, tf.int64), tf.reduce_all(good)
         if self.noted is not None:
             before = self.noted[0] < 0
-            self.noted.assign(tf.where(before & ~fine, tf.stack([which, step]), self.noted))
+            self.noted.assign(tf.where(before & ~fine, tf.stack([which, batch]), self.noted))
             fine &= before
         given_back = give_back(held, unless=fine)
         if self.noted is None:
-            with tf.control_dependencies(given_back), tf.control_dependencies([tf.debugging.Assert(fine, [_MARK, which, step])]):
+            with tf.control_dependencies(given_back), tf.control_dependencies([tf.debugging.Assert(fine, [_MARK, which, batch])]):
                 return tf.identity(fine)
         return fine
 
@@ -55,17 +56,18 @@ class Faults:
                     raise
                 raise self._error(int(found[1]), int(found[2])) from None
             if self.noted is not None and int(self.noted[0]) >= 0:
-                which, step = self.noted.numpy().tolist()
+                which, batch = self.noted.numpy().tolist()
                 self.noted.assign([-1, 0])
-                raise self._error(which, step)
+                raise self._error(which, batch)
             return result
 
         return told
 
-    def _error(self, which, step):
+    def _error(self, which, batch):
         what = (f"The loss of task {self.tasks[which]!r} is" if which < len(self.tasks) else
                 "Products of the tasks' gradients are")
-        return ValueError(f"{what} NaN or infinite in step {step + 1}. {_ADVICE}")
+        where = f"batch {batch}" if self.epoch is None else f"batch {batch} of epoch {self.epoch}"
+        return ValueError(f"{what} NaN or infinite in {where}. {_ADVICE}")
 
 
 def held(variables):

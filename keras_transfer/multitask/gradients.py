@@ -76,6 +76,7 @@ def step_of(weighting, gradients, losses, gramian, present):
         present: bool `(tasks,)`.
     """
     if isinstance(weighting, GradientCombination):
-        return weighting.combine(gradients, losses, present) if gradients else [], None
+        step = weighting.combine(gradients, losses, present) if gradients else []
+        return step, weighting.last_weights(present)
     weights, _ = weighting.weigh(losses, gramian, present)
     return weighted(weights, gradients), weights

@@ -13,7 +13,7 @@ from .faults import Faults
 from .losses import TaskLosses
 from .reaching import shared_variables
 from .stepping import Stepping
-from .weighting import GradientCombination, Weighting
+from .weighting import Weighting
 
 
 @keras.saving.register_keras_serializable("keras_transfer")
@@ -25,7 +25,9 @@ class MultiTask(_compat.Replicated, Stepping):
     their means over the steps with labels; `loss` is the plain sum of the losses, each times its loss weight, also while
     the method weighs them otherwise, so that it's the one that `evaluate` gives.
 
-    With `weighting=None` it trains as the model alone would. The plain sum, or `kt.multitask.Uncertainty`, is the one to begin
+    With `weighting=None` it trains as the model alone would, without a look at the losses of each step: with a weighting, a loss
+    that is NaN or infinite ends training at its batch, named, before any weight has changed (`kt.multitask.Equal()` is the
+    plain sum with that look). The plain sum, or `kt.multitask.Uncertainty`, is the one to begin
     with: methods on gradients take a backward pass a task (`kt.multitask.cost` measures it), and are worth it where tasks
     are at odds (`kt.multitask.conflicts` shows whether they are).
 
@@ -63,9 +65,9 @@ class MultiTask(_compat.Replicated, Stepping):
             if weighting.tasks != len(self.tasks):
                 raise ValueError(f"`weighting` was made for another learner, of {weighting.tasks} tasks, and this one has "
                                  f"{len(self.tasks)}. Make a new one.")
-        self.labelled = tf.Variable(tf.zeros(len(self.tasks)), trainable=False,
-                                    aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
-        has_weights = weighting is not None and not isinstance(weighting, GradientCombination)
+        kept = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
+        self.labelled, self.batch = tf.Variable(tf.zeros(len(self.tasks)), **kept), tf.Variable(0, dtype=tf.int64, **kept)
+        has_weights = weighting is not None and weighting.has_weights
         means = [keras.metrics.Mean(name=f"{task}_weight") for task in self.tasks if has_weights]
         self.shown = types.SimpleNamespace(weights=means, in_epoch=False)  # metrics held directly Keras would take for its own
         self.built = True
@@ -110,7 +112,7 @@ class MultiTask(_compat.Replicated, Stepping):
         del given["self"]
         arrays = tuple(given[k] for k in ("x", "y", "sample_weight") if given.get(k) is not None)
         data = given.get("x") if given.get("y") is None else arrays
-        check_data(self.model, data, "x")
+        check_data(self.model, data, "x", training=True)
         check_data(self.model, given.get("validation_data"), "validation_data")
         given["callbacks"] = [_Epochs(), *keras.tree.flatten(given.get("callbacks") or [])]
         return super().fit(**given)
@@ -132,19 +134,20 @@ class _Epochs(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.model.shown.in_epoch = True
         self.model.labelled.assign(tf.zeros_like(self.model.labelled))
+        self.model.batch.assign(0)
+        self.model.faults.epoch = epoch + 1
 
     def on_test_begin(self, logs=None):
         self.model.shown.in_epoch = False
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.shown.in_epoch = False
-        if self.model.weighting is None:
-            return
         lacking = [task for task, count in zip(self.model.tasks, self.model.labelled.numpy()) if not count]
         if lacking:
             raise ValueError(f"In a whole epoch no label was seen for the head {lacking[0]!r}. Give it labels, or make the model "
                              "without it.")
-        self.model.weighting.on_epoch_end()
+        if self.model.weighting is not None:
+            self.model.weighting.on_epoch_end()
 
 
 def _tasks(model):

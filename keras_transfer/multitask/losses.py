@@ -1,4 +1,6 @@
 """The loss of each task, what is there of its labels, and what is wrong with it."""
+import math
+
 import keras
 import tensorflow as tf
 
@@ -19,6 +21,7 @@ class TaskLosses:
         if not isinstance(loss, dict):
             raise ValueError(f"`loss` must be a dict with a loss for each of the heads {', '.join(tasks)}, as "
                              f"kt.objectives(model) gives it. Received: {loss!r}")
+        _check_weights(weights, tasks)
         for what, given in (("`loss`", loss), ("`loss_weights`", weights or {})):
             for name in given:
                 _check.one_of(name, tasks, f"key of {what}")
@@ -37,6 +40,15 @@ class TaskLosses:
     def seen(self, y):
         """Returns the number of labels of each task in a batch, float32 `(tasks,)`."""
         return tf.stack([_labels(y[task], _mask(loss)) for task, loss in self.losses.items()])
+
+
+def _check_weights(weights, tasks):
+    if not isinstance(weights, (dict, type(None))):
+        raise ValueError(f"`loss_weights` must be a dict with a number for each of the heads {', '.join(tasks)}. Received: "
+                         f"{weights!r}")
+    for task, weight in (weights or {}).items():
+        if not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+            raise ValueError(f"`loss_weights` must be numbers of at least 0. Received for {task!r}: {weight!r}")
 
 
 def _as_loss(given):

@@ -87,7 +87,7 @@ def mix(datasets, sampling="proportional", *, temperature=2.0, epochs=None, step
 
 
 def quotas(shares, rows):
-    """Divides rows in proportion to shares, by largest remainders; each gets at least one.
+    """Divides rows: each set gets one, and the others go by largest remainders to what shares exceed one row by.
 
     Args:
         shares: `(sets,)`, over 0.
@@ -96,13 +96,12 @@ def quotas(shares, rows):
     Returns:
         int64 `(sets,)` with the sum `rows`.
     """
-    exact = shares / tf.reduce_sum(shares) * rows
-    counts = tf.cast(tf.floor(exact), tf.int64)
+    rest = rows - len(shares)
+    excess = tf.maximum(shares / tf.reduce_sum(shares) * rows - 1, 0)
+    exact = tf.math.divide_no_nan(excess, tf.reduce_sum(excess)) * rest
+    counts = tf.cast(tf.floor(exact + 1e-9), tf.int64)  # a whole number may come out a rounding error below it
     place = tf.argsort(tf.argsort(tf.cast(counts, tf.float64) - exact, stable=True))  # 0 for the largest remainder
-    counts += tf.cast(tf.cast(place, tf.int64) < rows - tf.reduce_sum(counts), tf.int64)
-    lacking = tf.reduce_sum(tf.cast(counts == 0, tf.int64))
-    richest = tf.one_hot(tf.argmax(counts), tf.size(counts), dtype=tf.int64)
-    return tf.maximum(counts, 1) - lacking * richest
+    return 1 + counts + tf.cast(tf.cast(place, tf.int64) < rest - tf.reduce_sum(counts), tf.int64)
 
 
 def _exponent(sampling, temperature, epochs):

@@ -50,6 +50,10 @@ def _made(name, base, what):
     if wanting.get(key):
         raise ValueError(f"The {what} {classes[key].__name__} needs to be told {' and '.join(wanting[key])}, which a shell "
                          "can't. Use it from Python, or take another one.")
+    staged = {n.lower(): n for n, v in vars(home).items() if base is Sharing and hasattr(v, "over")}
+    if key in staged and key not in classes:
+        raise ValueError(f"{staged[key]} shares at inner stages of the backbone, which a shell can't name. Use it from Python, or "
+                         "take another one.")
     if key not in classes:
         _check.one_of(name, sorted(v.__name__ for n, v in classes.items() if not wanting[n]), what)
     return classes[key]()

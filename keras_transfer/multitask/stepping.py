@@ -15,13 +15,14 @@ class Stepping(Learner):
 
     Subclasses have `weighting`, `tasks`, `task_losses` (`TaskLosses`), `faults` (`Faults`), `trunk` and `top` (models, or None:
     gradients go to the variables), `kept` (places of trainable variables that a method keeps something of), `labelled`
-    (labels seen, `(tasks,)`) and `shown` (metrics `weights`, and whether results are those of an epoch, `in_epoch`).
+    (labels seen, `(tasks,)`), `batch` (the number of the last batch, int64) and `shown` (metrics `weights`, and whether results are those of an epoch, `in_epoch`).
     """
 
     def train_step(self, data):
-        if self.weighting is None:
-            return super().train_step(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if self.weighting is None:
+            self.labelled.assign_add(summed(self.task_losses.seen(y), self.distribute_strategy))
+            return super().train_step(data)
         before = held(_compat.live_statistics(self.model))
         with tf.GradientTape(persistent=True) as tape:
             features = None if self.trunk is None else self.trunk(x, training=True)
@@ -185,7 +186,8 @@ class _Step:
         return step_of(self.learner.weighting, shared, self.losses, gramian, self.present & self.sound)
 
     def _check(self, gramian):
-        self.fine = self.learner.faults.check(self.losses, gramian, self.learner.optimizer.iterations, self.before)
+        batch = self.learner.batch.assign_add(1, read_value=True)
+        self.fine = self.learner.faults.check(self.losses, gramian, batch, self.before)
         self.present &= self.fine  # without any task a method changes nothing
 
     def _apply(self, gradients, own):

@@ -53,13 +53,19 @@ def _facts(known):
 
 
 def _row(row):
-    return [row["task"], row["metric"], plain(row["single-task"]), plain(row["multi-task"]),
-            change(None if row["change %"] is None else row["change %"] / 100), row["verdict"]]
+    alone, both = (f"{plain(row[f'{name}-task'])}{_spread(row.get(f'± {name}'))}" for name in ("single", "multi"))
+    return [row["task"], row["metric"], alone, both, change(None if row["change %"] is None else row["change %"] / 100), row["verdict"]]
+
+
+def _spread(deviation):
+    return "" if deviation is None else f" ± {plain(deviation)}"
 
 
 def _verdict(gain):
     lost = losers(gain)
-    mean = f"On average over the tasks: {change(gain['mean'])}. With one run of each, small changes may be chance."
+    seeds = any("± single" in row for row in gain["rows"])
+    chance = "± is the standard deviation over seeds." if seeds else "With one run of each, small changes may be chance."
+    mean = f"On average over the tasks: {change(gain['mean'])}. {chance}"
     if lost:
         said = ", ".join(f"{task} ({change(share)})" for task, share in lost)
         return f"Training together harmed {said}: {'this task does' if len(lost) == 1 else 'these tasks do'} better alone. {mean}"

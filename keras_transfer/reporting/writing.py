@@ -8,6 +8,7 @@ from .._files import atomic
 from ..assembling import heads_of
 from ..evaluating import answers as answers_of
 from ..fitting import check_data
+from ..multitask.comparing import Comparison
 from . import card, curves, illustrating, sections, tables
 from .limits import limits
 from .parts import percent
@@ -15,7 +16,7 @@ from .shown import Report
 from .together import together
 
 
-def report(model, dataset, path, *, history=None):
+def report(model, dataset, path, *, history=None, comparison=None):
     """Writes one HTML page about a trained model: what it learned, how well it does, where it errs.
 
     The page needs no network: plots and photos are in it. For each head it has the accuracy with its 95 % interval
@@ -31,13 +32,15 @@ def report(model, dataset, path, *, history=None):
             `keras.utils.PyDataset`, or a tuple of arrays.
         path: the file to write. One that is there is replaced, once the new page is whole.
         history: what `kt.fine_tune` or `fit` returned, or a dict of lists, for the curves of the training.
+        comparison: of a model of several tasks, what `kt.multitask.gain` or `kt.multitask.comparison` returned: the page
+            shows task by task what training together gained and harmed, with the spread where there are several seeds.
 
     Returns:
         A `Report`: in a notebook it shows the page; `.path` is where it lies.
 
     Raises:
         ImportError: matplotlib or jinja2 is missing; both come with `keras-transfer[report]`.
-        TypeError: `dataset` or `history` is of another kind.
+        TypeError: `dataset`, `history` or `comparison` is of another kind.
         ValueError: labels don't fit the heads, the set is empty, or gives another order each time.
         IsADirectoryError: `path` is a folder.
 
@@ -45,7 +48,13 @@ def report(model, dataset, path, *, history=None):
         >>> kt.report(model, valid, "report.html", history=history)
     """
     check_data(model, dataset, "dataset")
-    return write(model, dataset, path, history=history, about=card.about_of(model, dataset))
+    about = card.about_of(model, dataset)
+    if comparison is not None:
+        if not isinstance(comparison, Comparison):
+            raise TypeError("`comparison` must be what kt.multitask.gain or kt.multitask.comparison returned. Received: "
+                            f"{type(comparison).__name__}")
+        about = {**about, "gain": comparison.as_dict()}
+    return write(model, dataset, path, history=history, about=about)
 
 
 def write(model, dataset, path, *, history=None, about, answers=None):

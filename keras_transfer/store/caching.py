@@ -77,6 +77,7 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
         that shares its layers with `model`.
 
     Raises:
+        TypeError: `model` isn't Functional, or `store` no `kt.Store`.
         ValueError: nothing is frozen; or the data have no end, give other elements in the next pass, or changed meanwhile.
         OSError: the folder can't be written, or has too little space; what was computed stays.
 
@@ -86,7 +87,7 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
         >>> tail.compile(optimizer="adam", **kt.objectives(tail))
         >>> tail.fit(features, epochs=30)  # trains the heads of `model`
     """
-    model = model_of(model)
+    model = _functional(model)
     prefix, tail = split(model)
     if prefix is None:
         raise ValueError(f"Nothing at the input of {model.name!r} is frozen, so there are no features to keep. Call "
@@ -151,7 +152,7 @@ def features(model, dataset, *, store=Store(), verbose=0):
         >>> x, y = kt.features(kt.backbone("EfficientNetLite0"), train)
         >>> sklearn.linear_model.LogisticRegression(max_iter=1000).fit(x, y)
     """
-    model = model_of(model)
+    model = _functional(model)
     names = {layer.name for layer in model.layers}  # those that `attach` gives
     joint = model.get_layer("features") if {"backbone", "features"} <= names else None
     output = model.outputs if joint is None else _compat.outputs_of_uses(model, joint)[0]
@@ -170,9 +171,19 @@ def arrays_of(prefix, dataset, store, verbose=0):
             try:
                 counts = Filler(shards, source, lambda: engine(prefix, store.dtype), verbose=verbose).fill()
                 return reading.arrays(shards, counts[0], source, prefix.outputs)
-            except Unsuitable:
+            except Unsuitable as error:
                 if not more:
                     raise
+                if verbose:
+                    print(f"{error} TensorFlow runs it.".replace(' Give engine="tensorflow".', ""))
+
+
+def _functional(model):
+    model = model_of(model)
+    if not isinstance(model, keras.Model) or _compat.graph(model) is None:
+        raise TypeError("`model` must be what kt.attach or kt.backbone returned, or another Functional or Sequential model that is "
+                        f"built. Received: {type(model).__name__}")
+    return model
 
 
 def _check_inputs(prefix, source):

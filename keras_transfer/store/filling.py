@@ -7,6 +7,7 @@ import time
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from .shards import room, unwritable
 from .sources import ALL
@@ -32,7 +33,7 @@ class Filler:
     def __init__(self, shards, source, engine, worker=(0, 1), verbose=0):
         self.shards, self.source, self.worker = shards, source, worker
         self.engine = functools.cache(engine)
-        self.whole = {}  # the shards of each view that are known to be whole
+        self.whole, self.told = {}, False  # the shards of each view that are known to be whole; whether size and time were told
         self.say, self.progress = print if verbose else (lambda text: None), verbose in (1, "auto")
 
     def fill(self):
@@ -41,9 +42,13 @@ class Filler:
         if not self.source.repeatable:  # what another pass began holds other rows
             self.shards.clear()
         try:
-            counts = [self._fill(view) for view in range(self.shards.layout.views)]
-            if self.worker[1] > 1:
-                self._await_others(counts)
+            try:
+                counts = [self._fill(view) for view in range(self.shards.layout.views)]
+                if self.worker[1] > 1:
+                    self._await_others(counts)
+            except tf.errors.OpError:  # so a file ends the pass that is gone meanwhile, or no photo any more
+                self.source.check_unchanged()
+                raise
             self.source.check_unchanged()
         except ValueError:  # the data aren't what the key stands for
             self.shards.take_back()
@@ -70,9 +75,9 @@ class Filler:
         if numbers is not ALL and not numbers:
             return
         writer = _Writer(self.shards, view)
-        pace = _Pace(self, None if numbers is ALL else sum(
-            self.shards.expected(s, self.source.count) for s in numbers))
-        self._check_space(pace.rows)
+        rows = None if numbers is ALL else sum(self.shards.expected(s, self.source.count) for s in numbers)
+        pace = _Pace(self, rows, self.shards.layout.views - view)
+        self._check_space((pace.rows or 0) * pace.passes)
 
         def batches():
             for shard, offset, x, rest, ids in self.source.batches(view, numbers, self.shards.layout.rows):
@@ -98,7 +103,7 @@ class Filler:
         self.whole.setdefault(view, set()).update(() if numbers is ALL else numbers)
 
     def _check_space(self, rows):
-        need, free = (rows or 0) * self.shards.layout.row_bytes, room(self.shards.path)
+        need, free = rows * self.shards.layout.row_bytes, room(self.shards.path)
         if need > free:
             raise OSError(f"The features take {size(need)}, and {str(self.shards.path)!r} has {size(free)} left. Give a "
                           "`directory` with more space, or keep them in bfloat16, with store=kt.Store(dtype=\"bfloat16\").")
@@ -175,10 +180,11 @@ class _Writer:
 
 
 class _Pace:
-    """Tells once what the store will weigh and how long it will take."""
+    """Tells once what the store will weigh and how long it will take, all the `passes` (views) that are left together."""
 
-    def __init__(self, filler, rows):
-        self.filler, self.rows, self.done, self.began, self.told = filler, rows, 0, None, False
+    def __init__(self, filler, rows, passes=1):
+        self.filler, self.rows, self.passes, self.done, self.began = filler, rows, passes, 0, None
+        self.told = filler.told
         self.bar, self.lock = None, threading.Lock()
 
     def step(self, rows):
@@ -193,13 +199,14 @@ class _Pace:
                 self.bar.update(self.done)
 
     def _tell(self, seconds, rows):
-        self.told = True
+        self.told = self.filler.told = True
         layout = self.filler.shards.layout
         if self.rows is None:
             weight = f"{layout.row_bytes:,} bytes a row, {rows / seconds:.0f} rows a second"
         else:
             expected = self.rows * seconds / rows
-            weight = f"{size(self.rows * layout.row_bytes)}, about {expected:.0f} s"
+            weight = f"{size(self.rows * layout.row_bytes * self.passes)}, about {expected * self.passes:.0f} s"
+            weight += f" in {self.passes} passes" * (self.passes > 1)
             if self.filler.progress and expected > _LONG:
                 self.bar = keras.utils.Progbar(self.rows, unit_name="row")
         self.filler.say(f"Features: {weight} ({self.filler.engine().name}, {self.filler.shards.path})")

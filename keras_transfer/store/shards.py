@@ -27,6 +27,7 @@ FORMAT = 1
 BYTES = 64 << 20  # of a shard, at most
 ROWS = 1024       # of a shard, at most: what a kill can cost
 SHARDS = 256      # of a set of known size, at most about so many: larger sets have larger shards
+_LEAST, _SOME = 64, 16  # rows of a shard of a small set, so that it has some, to go on from and for workers to share
 _RESIDENT = 256 << 20  # bytes of mapped pages that may stay in memory
 _FILES = 256           # files beside those of a store that a process may want to open
 _PAGES = 1 << 21       # bytes that the system may map around a row that is read
@@ -56,7 +57,8 @@ class Layout:
 
 def rows_of(row_bytes, step, count):
     """Returns how many rows a shard has: a multiple of `step`, the same for the same data."""
-    most = min(BYTES // max(1, row_bytes), max(ROWS, -(-(count or 0) // SHARDS)))
+    rows = ROWS if count is None else max(min(ROWS, max(_LEAST, count // _SOME)), -(-count // SHARDS))
+    most = min(BYTES // max(1, row_bytes), rows)
     return max(1, most // step) * step
 
 

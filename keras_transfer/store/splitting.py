@@ -56,13 +56,14 @@ class _Cut:
     """
 
     def __init__(self, most):
-        self.most = most
+        self.most, self.honours = most, False
         self.calls = []     # of frozen layers, in the order of the graph
         self.below = {}     # id of a constant tensor -> state of the weights below it (see `network`)
         self.tensors = []   # keeps them alive, so that no id is used twice
         self.crossing = {}  # constant tensors that something changing reads
 
     def made(self, model):
+        self.honours = isinstance(model, Network)  # of a plain Keras model `fit` overrides a nested model's `training=False`
         inputs = keras.tree.map_structure(
             lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name), _compat.input_structure(model))
         for tensor in keras.tree.flatten(inputs):
@@ -86,7 +87,7 @@ class _Cut:
             given = [t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
             constant = all(id(t) in self.below for t in given)
             state = merged(self.below.get(id(t)) for t in given)
-            still = kwargs.get("training") is False and _compat.graph(operation) is not None
+            still = self.honours and kwargs.get("training") is False and _compat.graph(operation) is not None
             if _compat.graph(operation) is not None and not still:
                 return self.run(operation, *args)
             same = still or not takes_training(operation) or not is_live(operation, state)

@@ -161,3 +161,8 @@ def test_sets_that_cant_be_counted():
         balance(foreign(LABELS).repeat())
     with pytest.raises(ValueError, match="`dataset` must yield .x, y. or .x, y, sample_weight."):
         balance(tf.data.Dataset.range(3))
+
+
+def test_arrays_are_told_how_to_become_a_dataset():
+    with pytest.raises(TypeError, match=r"from_tensor_slices\(\(x, y\)\).batch\(32\). Received: tuple"):
+        balance((np.zeros((4, 2)), np.zeros(4, int)))

@@ -35,28 +35,30 @@ def raised_by(run, *args):
 
 @pytest.mark.parametrize("graph", [True, False])
 @pytest.mark.parametrize("compiled", [True, False])
-def test_it_tells_the_first_task_or_the_gradients_and_the_step(graph, compiled):
+def test_it_tells_the_first_task_or_the_gradients_and_the_batch(graph, compiled):
     faults = Faults(["a", "b"], compiled)
 
-    def check(losses, gramian, step):
-        return faults.check(losses, gramian, step)
+    def check(losses, gramian, batch):
+        return faults.check(losses, gramian, batch)
 
     run = faults.watched(tf.function(check) if graph else check)
     assert bool(run(tf.constant([1.0, 2.0]), GRAMIAN, 4)) and bool(run(tf.constant([1.0, 2.0]), None, 4))
     nan, inf = float("nan"), float("inf")
     assert (
         raised_by(run, tf.constant([1.0, nan]), GRAMIAN, 4)
-        == f"The loss of task 'b' is NaN or infinite in step 5. {ADVICE}"
+        == f"The loss of task 'b' is NaN or infinite in batch 4. {ADVICE}"
     )
     assert (
-        raised_by(run, tf.constant([-inf, nan]), None, 0)
-        == f"The loss of task 'a' is NaN or infinite in step 1. {ADVICE}"
+        raised_by(run, tf.constant([-inf, nan]), None, 1)
+        == f"The loss of task 'a' is NaN or infinite in batch 1. {ADVICE}"
     )
     bad = tf.constant([[1.0, inf], [inf, 1.0]])
     assert (
         raised_by(run, tf.ones(2), bad, 11)
-        == f"Products of the tasks' gradients are NaN or infinite in step 12. {ADVICE}"
+        == f"Products of the tasks' gradients are NaN or infinite in batch 11. {ADVICE}"
     )
+    faults.epoch = 7
+    assert raised_by(run, tf.constant([1.0, nan]), GRAMIAN, 4).startswith("The loss of task 'b' is NaN or infinite in batch 4 of epoch 7.")
     assert bool(run(tf.ones(2), GRAMIAN, 4))
 
 
@@ -65,10 +67,10 @@ def test_under_xla_the_first_fault_of_several_steps_is_told_and_none_after_it_is
     nan, seen = float("nan"), []
 
     def steps():
-        for step, losses in enumerate([[1.0, 1.0], [1.0, nan], [1.0, 1.0], [nan, 1.0]]):
-            seen.append(bool(faults.check(tf.constant(losses), None, step)))
+        for batch, losses in enumerate([[1.0, 1.0], [1.0, nan], [1.0, 1.0], [nan, 1.0]], 1):
+            seen.append(bool(faults.check(tf.constant(losses), None, batch)))
 
-    assert raised_by(faults.watched(steps)).startswith("The loss of task 'b' is NaN or infinite in step 2.")
+    assert raised_by(faults.watched(steps)).startswith("The loss of task 'b' is NaN or infinite in batch 2.")
     assert seen == [True, False, False, False]
     assert bool(faults.check(tf.ones(2), None, 0))
 
@@ -147,7 +149,7 @@ def check_fault(make, mode, what, **options):
     assert len(before) > 40
     assert (
         raised_by(learner.train_on_batch, bad_x, bad_y)
-        == f"The loss of task {named!r} is NaN or infinite in step 3. {ADVICE}"
+        == f"The loss of task {named!r} is NaN or infinite in batch 3. {ADVICE}"
     )
     untouched(before, everything(learner))
     for _ in range(2):
@@ -184,7 +186,7 @@ def test_at_the_features_too(mode):
     learner.train_on_batch(x, y)
     before = everything(learner)
     bad_x, bad_y, _ = bad_data("size")
-    assert "task 'size'" in raised_by(learner.train_on_batch, bad_x, bad_y) and "step 2" in raised_by(
+    assert "task 'size'" in raised_by(learner.train_on_batch, bad_x, bad_y) and "batch 3" in raised_by(
         learner.train_on_batch, bad_x, bad_y
     )
     untouched(before, everything(learner))
@@ -205,7 +207,7 @@ def test_gradients_that_are_no_numbers_change_nothing(mode, at):
     learner = small.learner(kt.multitask.PCGrad(), model=model, at=at, loss=loss, **MODES[mode])
     before = small.weights(model)
     said = raised_by(learner.train_on_batch, x, y)
-    assert said == f"Products of the tasks' gradients are NaN or infinite in step 1. {ADVICE}"
+    assert said == f"Products of the tasks' gradients are NaN or infinite in batch 1. {ADVICE}"
     untouched(before, small.weights(model))
     assert int(learner.optimizer.iterations) == 0
 
@@ -220,10 +222,23 @@ def test_in_the_middle_of_fit_the_steps_before_it_are_trained():
     learner = small.learner(kt.multitask.Uncertainty(), model=model, eager=False, loss=loss, steps_per_execution=2)
     other = small.learner(kt.multitask.Uncertainty())
     said = raised_by(lambda: learner.fit(x, y, batch_size=4, shuffle=False, verbose=0))
-    assert said == f"The loss of task 'size' is NaN or infinite in step 3. {ADVICE}"
+    assert said == f"The loss of task 'size' is NaN or infinite in batch 3 of epoch 1. {ADVICE}"
     other.fit(x[:8], {task: labels[:8] for task, labels in y.items()}, batch_size=4, shuffle=False, verbose=0)
     assert int(learner.optimizer.iterations) == 2
     small.same(small.weights(model), small.weights(other.model), atol=1e-6)
+
+
+def test_batches_are_counted_by_epoch_and_not_by_update():
+    """Two batches make an update; the sixth one of another `fit` is bad."""
+    x, y = small.data(48)
+    model = small.network()
+    loss = {**kt.objectives(model)["loss"], "size": keras.losses.MeanSquaredError()}
+    optimizer = keras.optimizers.SGD(0.01, gradient_accumulation_steps=2)
+    learner = small.learner(kt.multitask.Uncertainty(), model=model, loss=loss, optimizer=optimizer)
+    learner.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+    y["size"][21] = np.nan
+    said = raised_by(lambda: learner.fit(x, y, batch_size=4, shuffle=False, verbose=0, initial_epoch=1, epochs=2))
+    assert said.startswith("The loss of task 'size' is NaN or infinite in batch 6 of epoch 2.")
 
 
 def test_without_a_weighting_it_trains_as_keras_does():

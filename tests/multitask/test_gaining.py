@@ -105,6 +105,15 @@ def test_the_callback_agrees_with_the_function():
     assert history["val_multitask_gain"][0] != history["val_multitask_gain"][1]
 
 
+def test_fine_tune_has_it_in_its_history_and_early_stopping_sees_it():
+    model, data, base = two_heads(), dataset(), {"kind": {"accuracy": 0.4}, "size": {"mae": 1.5}}
+    stop = keras.callbacks.EarlyStopping("val_multitask_gain", mode="max", patience=1, min_delta=100.0)
+    learner = kt.MultiTask(model, kt.multitask.Equal())
+    history = kt.fine_tune(learner, data, data, head_epochs=5, epochs=0, verbose=0, callbacks=[Gain(base), stop]).history
+    assert len(history["val_multitask_gain"]) == 2 and np.all(np.isfinite(history["val_multitask_gain"]))
+    assert history["val_multitask_gain"][-1] == pytest.approx(gain(model, base, data).mean, rel=1e-5)
+
+
 def test_it_costs_no_second_evaluation():
     model, counted = two_heads(), []
     model.compile(optimizer="sgd", **kt.objectives(model))

@@ -101,7 +101,7 @@ def test_at_a_rate_of_zero_the_logs_are_those_of_evaluate(kind):
     expected = learner.evaluate(x, y, batch_size=16, verbose=0, return_dict=True)
     names = {f"{task}_loss" for task in small.TASKS} | {"loss", "size_mae", "age_mae", "colour_accuracy"}
     assert set(expected) == names
-    weights = {f"{task}_weight" for task in small.TASKS} if kind not in ("none", "MoCo") else set()
+    weights = {f"{task}_weight" for task in small.TASKS} if kind != "none" else set()
     assert set(logs) == names | weights
     for name in names:
         assert logs[name] == pytest.approx([expected[name]] * 2, rel=1e-5), name
@@ -374,6 +374,12 @@ def test_losses_and_metrics_that_fit_no_head_are_refused():
         ),
         ({"loss": {**given["loss"], "aeg": "mse"}}, "Unknown key of `loss` 'aeg'. Did you mean 'age'?"),
         ({"loss_weights": {"aeg": 1.0}}, "Unknown key of `loss_weights` 'aeg'. Did you mean 'age'?"),
+        ({"loss_weights": [1.0, 2.0]}, "`loss_weights` must be a dict with a number for each of the heads size, colour, age. "
+                                       "Received: [1.0, 2.0]"),
+        ({"loss_weights": {**given["loss_weights"], "age": float("nan")}},
+         "`loss_weights` must be numbers of at least 0. Received for 'age': nan"),
+        ({"loss_weights": {**given["loss_weights"], "age": -1}},
+         "`loss_weights` must be numbers of at least 0. Received for 'age': -1"),
         (
             {"loss": {"age": "mse"}},
             "`loss` and `loss_weights` must cover all heads; they lack size, colour. "
@@ -454,18 +460,30 @@ def test_a_method_that_keeps_gradients_is_refused_after_what_is_shared_has_chang
     assert np.any(small.step(frozen, x, y)[0]["age/output/kernel"])
 
 
-def test_a_head_without_a_label_in_an_epoch_is_told_at_its_end():
+@pytest.mark.parametrize("make", [lambda: None, kt.multitask.Equal, kt.multitask.PCGrad])
+def test_a_head_without_any_label_is_told_before_training(make):
     x, y = small.data()
-    learner = small.learner(kt.multitask.Equal())
-    said = raised_by(lambda: learner.fit(x, small.absent(y, "colour"), verbose=0))
+    learner = small.learner(make())
+    before = small.weights(learner.model)
+    for task in ("colour", "age"):
+        assert raised_by(lambda: learner.fit(x, small.absent(y, task), verbose=0)) == (  # noqa: B023
+            f"All labels of `x` for head {task!r} are missing. Give it some, or make the model without that head."
+        )
+    assert all(np.array_equal(v, before[path]) for path, v in small.weights(learner.model).items())
+    one = small.absent(y, "colour")
+    one["colour"][-1] = 2
+    learner.fit(x, one, batch_size=4, epochs=2, validation_data=(x, small.absent(y, "colour")), verbose=0)
+
+
+@pytest.mark.parametrize("make", [lambda: None, kt.multitask.Equal])
+def test_where_labels_are_known_batch_by_batch_only_it_is_told_at_the_end_of_the_epoch(make):
+    x, y = small.data()
+    learner = small.learner(make())
+    said = raised_by(lambda: learner.fit(tf.data.Dataset.from_tensors((x, small.absent(y, "colour"))), verbose=0))
     assert (
         said
         == "In a whole epoch no label was seen for the head 'colour'. Give it labels, or make the model without it."
     )
-    one = small.absent(y, "colour")
-    one["colour"][-1] = 2
-    learner.fit(x, one, batch_size=4, epochs=2, verbose=0)  # one is enough
-    small.learner(None).fit(x, small.absent(y, "colour"), verbose=0)  # as plain fit
 
 
 def test_labels_that_fit_no_head_are_told_before_training():

@@ -115,11 +115,15 @@ def test_quotas():
     assert quotas(np.array([1.0, 1.0, 1.0]), 10).numpy().tolist() == [4, 3, 3]
     assert quotas(np.array([60.0, 30.0, 10.0]), 10).numpy().tolist() == [6, 3, 1]
     assert quotas(np.array([1e9, 1.0, 1.0]), 5).numpy().tolist() == [3, 1, 1]
+    assert quotas(np.array([23.0, 23.0, 2.0, 1.0, 1.0]), 5).numpy().tolist() == [1, 1, 1, 1, 1]
+    assert quotas(np.array([1000.0] * 2 + [1.0] * 98), 192).numpy().tolist() == [47, 47] + [1] * 98
     random = np.random.default_rng(0)
-    for _ in range(50):
-        shares, rows = random.lognormal(0, 2, 7), int(random.integers(7, 300))
+    for _ in range(200):
+        sets = int(random.integers(1, 120))
+        shares, rows = random.lognormal(0, 3, sets), int(random.integers(sets, 3 * sets + 50))
         found = quotas(shares, rows).numpy()
         assert found.sum() == rows and found.min() >= 1
+        assert np.all(np.diff(found[np.argsort(shares)]) >= -1), "larger sets don't get less, but for rounding"
 
 
 def test_sets_of_several_tasks_are_mixed_with_others():

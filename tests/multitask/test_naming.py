@@ -37,6 +37,12 @@ def test_sharing_layers_that_want_places_are_refused():
         naming.sharing_named("mmo")
     with pytest.raises(ValueError, match="Unknown sharing layer 'sharing'"):
         naming.sharing_named("sharing")
+    for name in ("crossstitch", "Sluice", "NDDR"):
+        with pytest.raises(ValueError, match="shares at inner stages of the backbone, which a shell can't name. Use it from Py"):
+            naming.sharing_named(name)
+    for name, argument in (("mtan", "at"), ("l2sharing", "strength")):
+        with pytest.raises(ValueError, match=f"(?i){name} needs to be told {argument}, which a shell can't"):
+            naming.sharing_named(name)
 
 
 def test_what_is_chosen():

@@ -1,9 +1,12 @@
 """One step of each kind of weighting against a derivation of its own: a tape for each task, NumPy, gradient descent."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import optimize
 
 import keras_transfer as kt
 import replicas
@@ -344,6 +347,55 @@ def test_at_the_features_the_backbone_is_passed_once_and_not_once_a_task():
         assert len(passes) == expected
 
 
+def shortest_of_any(rows):
+    """MGDA's weights for any number of tasks, by SciPy."""
+    gramian, start = rows @ rows.T / np.mean(np.sum(rows**2, 1)), np.full(len(rows), 1 / len(rows))
+    sum_is_1 = {"type": "eq", "fun": lambda w: np.sum(w) - 1, "jac": np.ones_like}
+    found = optimize.minimize(
+        lambda w: (w @ gramian @ w, 2 * gramian @ w), start, jac=True, bounds=[(0, 1)] * len(rows),
+        constraints=sum_is_1, tol=1e-12, options={"maxiter": 500},
+    )
+    assert found.success
+    return found.x
+
+
+def check_mgda_at_features(tasks, sharing, weigh, factors):
+    x, y = small.data(tasks=tasks)
+    changes = {}
+    for name, weighting, at in [
+        ("here", method("MGDA"), "features"),
+        ("variables", method("MGDA"), None),
+        ("sum", kt.multitask.Equal(), "features"),
+    ]:
+        model = small.network(tasks=tasks, sharing=sharing and sharing())
+        learner = small.learner(weighting, model=model, at=at)
+        if name == "here":
+            wanted = expected_at(model, x, y, lambda losses: weigh, factors)
+        changes[name], logs = small.step(learner, x, y)
+        if name == "here":
+            shares = [logs[f"{task}_weight"] for task in tasks]
+    small.same(changes["here"], wanted, rtol=2e-3, atol=1e-5)
+    for other in ("variables", "sum"):  # the controls
+        assert np.abs(changes["here"]["block_1/kernel"] - changes[other]["block_1/kernel"]).max() > 1e-3
+    return shares
+
+
+def test_mgda_at_the_features_is_the_shortest_combination_there_then_one_pass_through_the_trunk():
+    """Two tasks in closed form; their heads stay with their own gradients."""
+    shares = check_mgda_at_features(TWO, None, shortest, lambda rows, losses: pytest.fail("nothing above is shared"))
+    assert np.sum(shares) == pytest.approx(1, abs=1e-5) and abs(shares[0] - shares[1]) > 0.01
+
+
+@pytest.mark.parametrize("sharing", [None, lambda: kt.multitask.MMoE(experts=2, units=3)])
+def test_mgda_of_three_tasks_at_the_features_as_scipy_finds_it(sharing):
+    """What is shared above the features goes by the same weights."""
+    shares = check_mgda_at_features(
+        small.TASKS, sharing, lambda rows: shortest_of_any(rows) @ rows,
+        lambda rows, losses: dict(zip(losses, shortest_of_any(rows))),
+    )
+    assert np.sum(shares) == pytest.approx(1, abs=1e-5) and np.ptp(shares) > 0.05
+
+
 def test_a_combination_at_the_features_works_on_each_element_of_each_example():
     x, y = small.data()
     model = small.network()
@@ -582,12 +634,9 @@ def test_scaling_of_losses_changes_nothing(kind):
     assert small.same(found[0], found[1], atol=1e-5) and small.same(found[0], found[2], atol=1e-5)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"], indirect=True)
-@pytest.mark.parametrize("kind", ["PCGrad", "features", "MoCo", "Uncertainty"])
-def test_half_precision_trains_as_whole_within_its_tolerance(kind, policy):
-    make, at = KINDS[kind]
+def check_half(make, at, policy, eager=True):
     x, y = small.data(tasks=TWO)
-    learner = small.learner(make(), model=small.network(tasks=TWO), at=at, eager=kind != "PCGrad")
+    learner = small.learner(make(), model=small.network(tasks=TWO), at=at, eager=eager)
     assert learner.model.get_layer("backbone")(x).dtype == policy[6:] and all(
         v.dtype == "float32" for v in learner.weights
     )
@@ -595,13 +644,20 @@ def test_half_precision_trains_as_whole_within_its_tolerance(kind, policy):
     keras.config.set_dtype_policy("float32")
     other = small.learner(make(), model=small.network(tasks=TWO), at=at)
     for _ in range(3):
-        one, _ = small.step(learner, x, y)
+        one, logs = small.step(learner, x, y)
         whole, _ = small.step(other, x, y)
+        assert np.all(np.isfinite(list(logs.values()))) and any(np.any(v) for v in one.values())
     size = max(np.abs(v).max() for v in whole.values())
     tolerance = 0.01 if policy == "mixed_float16" else 0.08
     for path in whole:
         assert np.abs(one[path] - whole[path]).max() < tolerance * size, path
     assert np.any(one["block_1/kernel"] != whole["block_1/kernel"])
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"], indirect=True)
+@pytest.mark.parametrize("kind", ["PCGrad", "features", "MoCo", "Uncertainty"])
+def test_half_precision_trains_as_whole_within_its_tolerance(kind, policy):
+    check_half(*KINDS[kind], policy, eager=kind != "PCGrad")
 
 
 def check_overflow(kind, policy, **options):
@@ -687,6 +743,65 @@ def test_all_ways_to_run_give_the_same_numbers(kind, way):
 @pytest.mark.parametrize("way", ["graph", "jit several"])
 def test_all_methods_and_ways_to_run_give_the_same_numbers(kind, way):
     check_way(kind, way)
+
+
+# --- every method; those in `KINDS` are above
+
+DRAWN = ("GradDrop", "GradVac", "PCGrad", "RLW")
+EVERY = {name: make for name, (make, _) in replicas.every_weighting().items()}
+EVERY.update({name: functools.partial(EVERY[name], seed=3) for name in DRAWN})
+REMAINING = sorted(set(EVERY) - set(KINDS))
+
+
+def test_every_method_is_run_in_every_way():
+    assert len(EVERY) == 24 == len(REMAINING) + len(set(EVERY) & set(KINDS)) and len(REMAINING) == 17
+
+
+@pytest.fixture
+def draws_of_xla(monkeypatch):
+    """Draws by whole numbers alone, which are the same under XLA and without it, and others at each step."""
+
+    def uniform(shape, seed=None, **options):
+        first, second = tf.unstack(tf.cast(seed.next(), tf.int64))
+        number = tf.range(tf.reduce_prod(shape), dtype=tf.int32)
+        state = tf.cast(number, tf.int64) + 1009 * first + 9176 * second
+        for _ in range(5):
+            state = (state * 1103515245 + 12345) % 2**31
+            state = tf.bitwise.bitwise_xor(state, state // 2**13)
+        return tf.reshape(tf.cast(state % 2**31, tf.float32) / 2**31, shape)
+
+    monkeypatch.setattr(keras.random, "uniform", uniform)
+    monkeypatch.setattr(keras.random, "normal", lambda shape, seed=None, **options: 2 * uniform(shape, seed) - 1)
+
+
+def three_steps(make, **options):
+    """Three steps in each of two epochs, as some methods act on the second only."""
+    x, y = small.data(tasks=TWO)
+    learner = small.learner(make(), model=small.network(tasks=TWO), optimizer=keras.optimizers.SGD(0.05), **options)
+    logs = learner.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+    assert int(learner.optimizer.iterations) == 6
+    start = small.network(tasks=TWO).get_layer("backbone").get_layer("block_1").kernel.numpy()
+    assert np.abs(learner.model.get_layer("backbone").get_layer("block_1").kernel - start).max() > 1e-4
+    return {**states(learner), **{f"log {k}": np.array(v) for k, v in logs.items()}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REMAINING)
+def test_every_method_compiled_by_xla_in_several_steps_at_once_gives_the_eager_numbers(name, draws_of_xla):
+    one, other = (
+        three_steps(EVERY[name], **options) for options in ({}, {"eager": False, **WAYS["jit several"]})
+    )
+    assert small.same(one, other, rtol=1e-3, atol=2e-5)
+    if name in ("GradDrop", "RLW"):  # of two tasks GradVac draws nothing that matters
+        again = three_steps(functools.partial(EVERY[name], seed=4))
+        assert np.abs(again["block_1/kernel"] - one["block_1/kernel"]).max() > 1e-3, "the control"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["mixed_float16"], indirect=True)
+@pytest.mark.parametrize("name", sorted(set(EVERY) - {"PCGrad", "MoCo", "Uncertainty"}))
+def test_every_method_in_half_precision_trains_as_whole_within_its_tolerance(name, policy):
+    check_half(EVERY[name], None, policy)
 
 
 def test_accumulated_gradients_are_the_mean_of_two_weighed_steps():

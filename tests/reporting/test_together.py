@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from keras_transfer.multitask.comparing import comparison
 from keras_transfer.reporting.together import change, losers, together
 
 SECTIONS = [{"name": "breed"}, {"name": "age"}]
@@ -39,6 +40,16 @@ def test_losers_are_named():
     said = together(SECTIONS, {}, {"gain": both})["verdict"].replace("\N{NO-BREAK SPACE}", " ")
     assert "harmed age (-4.0 %), breed (-2.0 %): these tasks do better alone" in said
     assert losers(both) == [("age", -0.04), ("breed", -0.02)]
+
+
+def test_the_spread_over_seeds_is_shown_where_there_is_one():
+    runs = [[{"breed": {"accuracy": a}, "age": {"mae": m}} for a, m in pairs]
+            for pairs in ([(0.5, 1.0), (0.6, 1.2)], [(0.7, 1.4), (0.9, 1.4)])]
+    found = together(SECTIONS, {}, {"gain": comparison(*runs).as_dict()})
+    assert found["gain"][0][2:4] == ["0.55 ± 0.0707", "0.8 ± 0.141"] and found["gain"][1][3] == "1.4 ± 0"
+    assert found["verdict"].endswith("± is the standard deviation over seeds.") and "one run" not in found["verdict"]
+    alone = together(SECTIONS, {}, {"gain": comparison(runs[0][0], runs[1][0]).as_dict()})
+    assert alone["gain"][0][2:4] == ["0.5", "0.7"] and alone["verdict"].endswith("small changes may be chance.")
 
 
 def test_no_loser_no_harm():

@@ -57,6 +57,17 @@ def page(several, tmp_path_factory):
     return path.read_text(encoding="utf-8")
 
 
+def test_a_comparison_with_each_task_alone_is_shown(several, tmp_path):
+    runs = [[{"colour": {"accuracy": a}, "light": {"mae": m}} for a, m in pairs]
+            for pairs in ([(0.5, 1.0), (0.6, 1.2)], [(0.7, 1.4), (0.9, 1.4)])]
+    path = kt.report(*several, tmp_path / "a.html", comparison=kt.multitask.comparison(*runs)).path
+    text = path.read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    assert "Tasks together" in text and "0.55 ± 0.0707" in text and "harmed light (-27.3 %)" in text
+    with pytest.raises(TypeError, match="`comparison` must be what kt.multitask.gain or kt.multitask.comparison returned. Rec"):
+        kt.report(*several, tmp_path / "b.html", comparison=runs)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
+
+
 def test_it_is_whole_and_needs_nothing_else(page):
     parsed = Page(page)
     assert page.startswith("<!DOCTYPE html>") and len(parsed.ids) == len(set(parsed.ids))

@@ -5,6 +5,7 @@ import gc
 import json
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import tensorflow as tf
 
 import keras_transfer as kt
 import replicas
-from keras_transfer.store import caching, shards
+from keras_transfer.store import caching, shards, sources
 from keras_transfer.store.engines.openvino import OpenVINOEngine
 from keras_transfer.store.engines.tensorflow import TensorFlowEngine
 from keras_transfer.store.engines.unsuitable import Unsuitable
@@ -301,6 +302,34 @@ def test_photos_that_changed_are_refused_and_read_again_they_are_computed(small_
     changed.unlink()
     with pytest.raises(ValueError, match="1 photos have changed or gone"):
         cached(model, gone, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("what", ["gone", "text"])
+def test_a_photo_that_changes_during_the_pass_is_told_in_the_same_words(small_backbone, photo_folder, tmp_path, monkeypatch, what):
+    folder = pathlib.Path(shutil.copytree(photo_folder, tmp_path / "photos"))
+    changed = sorted(folder.rglob("*.*"))[-1]
+    check = sources.Rows.check_unchanged
+
+    def checked(self):
+        check(self)
+        changed.unlink() if what == "gone" else changed.write_text("no photo")
+
+    train = kt.data.photos(folder, size=16, validation=0.0)[0]
+    monkeypatch.setattr(sources.Rows, "check_unchanged", checked)
+    with pytest.raises(ValueError, match=f"1 photos have changed or gone.*{changed.name}.*Read the data again with kt.data"):
+        cached(frozen(small_backbone(), 3), train, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*/store.json"))
+
+
+def test_what_is_no_functional_model_is_refused(tmp_path):
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    for model in (Own(), "model", keras.Sequential([keras.layers.Dense(2)])):
+        for run in (kt.cache_features, kt.features):
+            with pytest.raises(TypeError, match="`model` must be what kt.attach or kt.backbone returned, or another Functional"):
+                run(model, (np.zeros((4, 3)), np.zeros(4)))
 
 
 @pytest.mark.slow

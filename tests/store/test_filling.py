@@ -215,5 +215,19 @@ def test_what_it_weighs_and_takes_is_told_once(tmp_path, monkeypatch, capsys):
     assert re.search(r"about \d+ s", told) and "500/500" in told  # 16 batches of 0.05 s
 
 
+def test_size_time_and_space_are_those_of_all_passes_together(tmp_path, monkeypatch, capsys):
+    def passes(path):
+        source = source_of(numbers(), views=3, key="numbers")
+        return Filler(Shards(path, Layout("k", COLUMNS, ROWS, views=3)), source, Engine, verbose=2)
+
+    monkeypatch.setattr(filling, "room", lambda path: 30_000)
+    with pytest.raises(OSError, match="The features take 36 kB, and .* has 30 kB left"):
+        passes(tmp_path / "a").fill()
+    monkeypatch.setattr(filling, "room", lambda path: 40_000)
+    assert passes(tmp_path / "b").fill() == [COUNT] * 3
+    told = capsys.readouterr().out
+    assert told.count("Features:") == 1 and "36 kB" in told and "in 3 passes" in told
+
+
 def test_sizes_as_people_say_them():
     assert [size(n) for n in (12, 1234, 5.6e6, 7.89e9, 1e13)] == ["12 bytes", "1.23 kB", "5.6 MB", "7.89 GB", "10 TB"]

@@ -192,7 +192,8 @@ def test_what_killed_runs_leave_is_removed_and_nothing_else(tmp_path):
 
 
 def test_rows_of_a_shard():
-    assert rows_of(5120, 32, 3000) == 1024  # a kill costs about a thousand rows
+    assert rows_of(5120, 32, 30000) == 1024  # a kill costs about a thousand rows
+    assert rows_of(5120, 32, 3000) == 160 and rows_of(5120, 32, 300) == 64  # less of a small set, which workers can share
     assert rows_of(5120, 32, 10**7) == 13088  # 64 MB
     assert rows_of(4, 32, 10**6) == 3904  # about 256 shards
     assert rows_of(4, 48, None) == 1008

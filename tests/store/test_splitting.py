@@ -85,6 +85,33 @@ def test_real_networks(name, last):
     assert 0 < len(tail.layers) < len(backbone.layers) / 2
 
 
+def test_the_cut_falls_inside_a_nested_model_of_keras_that_was_called_in_inference_mode():
+    """The usual form of Keras's guides; `fit` overrides that `training=False`, so the flags alone decide."""
+    def build():
+        keras.utils.set_random_seed(0)
+        inputs = x = keras.Input((8,))
+        for k in range(4):
+            x = keras.layers.Dense(6, activation="tanh", name=f"dense_{k}")(x)
+            x = keras.layers.BatchNormalization(name=f"norm_{k}", momentum=0.5)(x)
+        base = keras.Model(inputs, x, name="base")
+        for layer in base.layers[:-4]:
+            layer.trainable = False
+        outer = keras.Input((8,))
+        return keras.Model(outer, keras.layers.Dense(1, name="out")(base(outer, training=False)))
+
+    x = np.random.default_rng(0).normal(size=(32, 8)).astype("float32")
+    y, (model, other) = x[:, :1] ** 2, (build() for _ in range(2))
+    prefix, tail = split(model)
+    assert {w.path.split("/")[0] for w in tail.trainable_weights} == {"dense_2", "norm_2", "dense_3", "norm_3", "out"}
+    assert {w.path.split("/")[0] for w in prefix.weights} == {"dense_0", "norm_0", "dense_1", "norm_1"}
+    for learner, given in ((tail, prefix.predict(x, verbose=0)), (other, x)):
+        learner.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+        learner.fit(given, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    for one, another in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_allclose(one, another, rtol=1e-4, atol=1e-5, err_msg=one.path)
+    assert np.abs(other.get_layer("base").get_layer("norm_3").moving_mean).max() > 0.01, "it ran in training mode"
+
+
 def test_training_the_tail_trains_the_model(model):
     kt.unfreeze(model, "block_3")
     prefix, tail = split(model)

@@ -60,8 +60,8 @@ class Stages:
     def check_all_seen(self):
         for name, uses in self.uses.items():
             if uses == 0:
-                raise ValueError(f"The stage {name!r} lies in a model that is called with training=False, which is left "
-                                 "whole. Name a stage outside of it.")
+                raise ValueError(f"The stage {name!r} is an input, or lies in a model that is called with training=False, which "
+                                 "is left whole. Name another stage.")
             if uses > 1:
                 raise ValueError(f"The stage {name!r} is used {uses} times and has no one output. Name one that is used "
                                  "once.")

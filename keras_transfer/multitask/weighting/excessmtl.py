@@ -31,7 +31,9 @@ class ExcessMTL(GradientCombination):
 
     def __init__(self, eta=0.01, **options):
         super().__init__(**options)
-        self.eta = eta
+        if not eta >= 0:
+            raise ValueError(f"`eta` must be a number of at least 0. Received: {eta!r}")
+        self.eta = float(eta)
 
     def build(self, tasks, shapes=()):
         kept = {"initializer": "zeros", "trainable": False, "aggregation": "only_first_replica"}
@@ -48,6 +50,9 @@ class ExcessMTL(GradientCombination):
         logs += _log_sum(self.logs, present) - _log_sum(logs, present)
         self.logs.assign(tf.where(present, logs, self.logs))
         return weighted(masked(tf.exp(self.logs), present), gradients)
+
+    def last_weights(self, present):
+        return masked(tf.exp(self.logs), present)
 
     @staticmethod
     def _risk(gradient, squares):

@@ -31,7 +31,10 @@ class FAMO(Weighting):
 
     def __init__(self, lr=0.025, gamma=0.001, **options):
         super().__init__(**options)
-        self.lr, self.gamma = lr, gamma
+        for name, value in (("lr", lr), ("gamma", gamma)):
+            if not value >= 0:
+                raise ValueError(f"`{name}` must be a number of at least 0. Received: {value!r}")
+        self.lr, self.gamma = float(lr), float(gamma)
 
     def build(self, tasks, shapes=()):
         kept = {"shape": (tasks,), "initializer": "zeros", "trainable": False, "aggregation": "only_first_replica"}

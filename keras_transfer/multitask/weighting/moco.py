@@ -3,7 +3,7 @@ import keras
 import tensorflow as tf
 
 from ..._linalg import onto_simplex
-from .weighting import GradientCombination, gramian_of, weighted
+from .weighting import GradientCombination, gramian_of, masked, weighted
 
 
 @keras.saving.register_keras_serializable("keras_transfer")
@@ -62,6 +62,9 @@ class MoCo(GradientCombination):
         self._keep(zip([*self.y, self.w, self.k], [*y, w, k]), present & finite)
         # what isn't finite is handed on, so that whoever looks for it finds it
         return [tf.where(finite, mean, tf.reduce_sum(g, 0)) for mean, g in zip(weighted(w, seen), gradients)]
+
+    def last_weights(self, present):
+        return masked(tf.convert_to_tensor(self.w), present)
 
     def _weights(self, gramian, gamma, present):
         diagonal = tf.linalg.diag_part(gramian)

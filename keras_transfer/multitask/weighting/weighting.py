@@ -53,6 +53,11 @@ class Weighting(keras.layers.Layer):
         """Whether a step needs the gradients of each task, and so a backward pass for each."""
         return self.needs_gramian
 
+    @property
+    def has_weights(self):
+        """Whether the logs have a weight for each task."""
+        return True
+
     def call(self, losses, gramian, present):
         """Returns the weights of the tasks.
 
@@ -113,12 +118,20 @@ class GradientCombination(Weighting):
     """A method on the gradients themselves, for what no Gramian tells. Define `combine` instead of `call`.
 
     `combine(gradients, losses, present)` gets a list with a tensor `(tasks, ...)` for each shared variable (or, at features,
-    one `(tasks, batch, ...)`), and returns a list of tensors without the first axis.
+    one `(tasks, batch, ...)`), and returns a list of tensors without the first axis. Define `last_weights` too if the method
+    keeps a weight for each task, so that the logs have them.
     """
 
     @property
     def reads_gradients(self):
         return True
+
+    @property
+    def has_weights(self):
+        return type(self).last_weights is not GradientCombination.last_weights
+
+    def last_weights(self, present):
+        """Returns the weights of the last step, `(tasks,)`, 0 for absent tasks; None: the method has none."""
 
     def combine(self, gradients, losses, present):
         """Returns the gradient of the step, a tensor for each shared variable."""

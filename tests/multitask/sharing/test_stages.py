@@ -103,7 +103,7 @@ def test_a_model_called_in_inference_mode_stays_whole():
     inner = dense_backbone()
     inputs = keras.Input((4,), name="numbers")
     model = keras.Model(inputs, keras.layers.Dense(2, name="top")(inner(inputs, training=False)))
-    with pytest.raises(ValueError, match="'block_2' lies in a model that is called with training=False"):
+    with pytest.raises(ValueError, match="'block_2' is an input, or lies in a model that is called with training=False"):
         stages.tapped(model, ["block_2"])
     towers, x = stages.towers(model, ["a", "b"], ["top"], unit), numbers()[0]
     assert np.allclose(towers(x)["b"], model(x), atol=1e-6) and "dense_b" in [layer.name for layer in towers.layers]

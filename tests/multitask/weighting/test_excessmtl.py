@@ -60,6 +60,13 @@ def test_the_units_of_the_losses_do_not_matter_to_the_weights():
     assert np.allclose(weights_of(plain), weights_of(scaled), rtol=1e-3)
 
 
+def test_scaling():
+    """E_t = sum g^2 / sqrt(sum g^2) grows with c as its start does: weights stay, so the step grows with c."""
+    assert laws.scaling(lambda: ExcessMTL(eta=0.5), degree=1)
+    with pytest.raises(AssertionError):
+        laws.scaling(lambda: ExcessMTL(eta=0.5), degree=0)
+
+
 def test_a_task_of_noise_gets_less_than_one_that_could_learn():
     random, weighting = np.random.default_rng(0), laws.built(lambda: ExcessMTL(eta=0.05), 2)
     step = np.ones((5,)), np.ones((2, 4))
@@ -82,3 +89,8 @@ def test_a_task_without_a_gradient_at_first_gets_its_start_later():
 def test_keeps_gradients():
     assert ExcessMTL.keeps_gradients
     assert [v.shape for v in laws.built(ExcessMTL).squares] == [(3, *shape) for shape in laws.SHAPES]
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="`eta` must be a number of at least 0. Received: nan"):
+        ExcessMTL(float("nan"))

@@ -80,3 +80,9 @@ def test_losses_at_or_below_zero_count_as_zero():
     weights = laws.weights_of(laws.built(FAMO, 2), [-3.0, 1.0])
     assert np.array_equal(weights, laws.weights_of(laws.built(FAMO, 2), [0.0, 1.0]))
     assert np.isclose(weights[0], 1) and np.isclose(weights[1], 1e-8, rtol=1e-3)
+
+
+def test_errors():
+    for name in ("lr", "gamma"):
+        with pytest.raises(ValueError, match=f"`{name}` must be a number of at least 0. Received: -1"):
+            FAMO(**{name: -1})

@@ -50,6 +50,21 @@ def test_its_mean_over_the_draws_is_the_plain_sum():
     assert np.allclose(drawn.mean(1), [2.5, -1.0], atol=0.1) and np.all(drawn.std(1) > 1)
 
 
+def test_orthogonal_gradients_that_share_no_element_give_the_plain_sum():
+    gradients = np.diag([1.0, -2.0, 3.0])
+    for seed in range(10):
+        assert combined(gradients, GradDrop(seed=seed)).tolist() == [1, -2, 3]
+
+
+def test_orthogonal_gradients_that_share_elements_are_cut_where_their_signs_differ():
+    # (2, 1) and (1, -2): the sum at the first; at the second P = (1 - 1/3) / 2 = 1/3 lets 1 through, else -2 is left
+    gradients = np.array([[2.0, 1.0], [1.0, -2.0]])
+    assert gradients[0] @ gradients[1] == 0
+    assert {tuple(combined(gradients, GradDrop(seed=seed))) for seed in range(20)} == {(3, 1), (3, -2)}
+    drawn = combined(np.repeat(gradients, 20000, axis=1)).reshape(2, 20000)
+    assert np.all(drawn[0] == 3) and abs(np.mean(drawn[1] == 1) - 1 / 3) < 0.017  # five standard deviations
+
+
 def test_all_tasks_see_the_same_draw():
     random = np.random.default_rng(0)
     gradients = random.normal(size=(4, 1000))

@@ -47,6 +47,32 @@ def test_weights_act_before_the_first_epoch_is_over():
     assert not np.allclose(laws.weights_of(weighting, [1.0, 1.0], gramian), 1)
 
 
+def with_losses(batch, factors):
+    """The batch with losses times `factors`, and its gradients as they were."""
+    return laws.Batch(batch.losses * np.asarray(factors, "float32"), batch.gradients, batch.after)
+
+
+def test_losses_in_other_units_give_the_same_weights():
+    """They come in as L / L(0) only."""
+    _, plain = laws.run(laws.built(lambda: GradNorm(lr=0.01)), laws.batches(15))
+    other = [with_losses(batch, [0.01, 1.0, 100.0]) for batch in laws.batches(15)]
+    _, scaled = laws.run(laws.built(lambda: GradNorm(lr=0.01)), other)
+    assert np.allclose(plain, scaled, rtol=1e-4) and np.ptp(plain[-1]) > 0.05
+    later = [with_losses(b, [1, 1, 1 + i]) for i, b in enumerate(laws.batches(15))]  # the control: a unit that changes
+    assert not np.allclose(plain, laws.run(laws.built(lambda: GradNorm(lr=0.01)), later)[1], rtol=1e-2)
+
+
+@pytest.mark.parametrize("c", [0.25, 8.0])
+def test_gradients_times_c_are_a_rate_times_c(c):
+    """d|G - target| / dw = +-|g|: all of it grows with c, so that the weights are those of lr / c."""
+    rows, plain = laws.run(laws.built(lambda: GradNorm(lr=0.01)), laws.batches(5))
+    larger = [batch.scaled(c) for batch in laws.batches(5)]
+    scaled, same = laws.run(laws.built(lambda: GradNorm(lr=0.01 / c)), larger)
+    assert np.allclose(same, plain, rtol=1e-4) and np.allclose(scaled, c * rows, rtol=1e-3, atol=1e-4)
+    _, other = laws.run(laws.built(lambda: GradNorm(lr=0.01)), larger)
+    assert not np.allclose(other, plain, rtol=1e-2), "the control: at one rate they aren't"
+
+
 def test_the_first_loss_of_each_task_is_kept():
     weighting = laws.built(GradNorm, 2)
     for losses, seen in ([3.0, 0.0], [True, False]), ([2.0, 7.0], [True, True]), ([1.0, 1.0], [True, True]):

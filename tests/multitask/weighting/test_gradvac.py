@@ -48,6 +48,43 @@ def test_laws_that_hold_for_the_same_draws(law):
     assert law(make)
 
 
+def test_two_tasks_in_another_order_give_the_same_step():
+    """Each has one partner, so that no order is left to draw."""
+    rows, targets = {}, {}
+    for order in ([0, 1], [1, 0]):
+        method = laws.built(lambda: make(beta=0.3), 2)
+        made = [batch.take([0, 2]).take(order) for batch in laws.batches(5, seed=1)]
+        rows[order[0]], weights = laws.run(method, made)
+        targets[order[0]] = method.targets.numpy()[np.ix_(order, order)], weights[:, order]
+    assert np.allclose(rows[0], rows[1], rtol=1e-4, atol=1e-5)
+    for one, other in zip(targets[0], targets[1]):
+        assert np.allclose(one, other, rtol=1e-4, atol=1e-5)
+    assert np.max(np.ptp(targets[0][1], axis=1)) > 0.5, "the control: the tasks aren't alike"
+
+
+def outcomes(gradients, draws=150):
+    """The different weights over draws of the order, and their mean."""
+    method = laws.built(lambda: make(beta=0.0), len(gradients))
+    gramian, present = tf.constant(gradients @ gradients.T, tf.float32), tf.ones(len(gradients), tf.bool)
+    call = tf.function(method.call)
+    drawn = np.stack([call(tf.ones(len(gradients)), gramian, present) for _ in range(draws)])
+    return np.unique(np.round(drawn, 3), axis=0), drawn.mean(0), drawn.std(0) / np.sqrt(draws)
+
+
+def alike(one, other):
+    """Whether two sets of rows are one."""
+    apart = np.abs(one[:, None] - other[None]).max(-1)
+    return apart.min(0).max() < 3e-3 and apart.min(1).max() < 3e-3
+
+
+def test_three_tasks_in_another_order_have_the_same_outcomes_over_all_draws():
+    gradients, order = np.array([[1.0, 0.2, 0.0], [-1.2, 0.6, 0.3], [-0.2, -0.9, 0.2]]), [2, 0, 1]
+    assert np.sum(gradients @ gradients.T < 0) == 6, "all oppose each other"
+    (plain, mean, error), (moved, other_mean, _) = outcomes(gradients), outcomes(gradients[order])
+    assert len(plain) > 4 and alike(plain[:, order], moved) and not alike(plain, moved)
+    assert np.all(np.abs(mean[order] - other_mean) < 5 * error[order] + 1e-4)
+
+
 def test_by_hand():
     # targets of 0: the gradients (1, 0) and (-1, 1), cosine -1 / sqrt 2, lose what opposes the other
     method = laws.built(lambda: make(beta=0.5), 2)

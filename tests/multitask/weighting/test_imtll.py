@@ -53,6 +53,18 @@ def test_a_loss_in_another_unit_settles_at_the_same_weighed_loss():
     assert np.allclose(at[1.0], 1, atol=1e-2) and np.allclose(at[100.0], 1, atol=1e-2)
 
 
+def test_a_loss_times_c_is_a_scale_divided_by_c():
+    """exp(s - log c) c L - (s - log c) is the objective but for a constant: its gradient and weight x loss stay."""
+    s, losses, c = np.array([0.3, -0.7, 0.0]), np.array([0.5, 2.0, 1.0]), np.array([0.25, 8.0, 1.0])
+    found = {}
+    for name, at, of in ("plain", s, losses), ("moved", s - np.log(c), c * losses), ("control", s, c * losses):
+        weights, (own,) = weighting_at(at).weigh(tf.constant(of, tf.float32), None, tf.constant([True] * 3))
+        found[name] = np.stack([weights * of, own])
+    assert np.allclose(found["moved"], found["plain"], rtol=1e-5, atol=1e-6)
+    assert np.allclose(found["control"][1], np.exp(s) * c * losses - 1, rtol=1e-5, atol=1e-6)
+    assert np.all(np.isclose(found["control"], found["plain"], atol=0.1) == (c == 1))
+
+
 def test_ends_at_twice_the_weights_of_uncertainty():
     losses = tf.constant([0.25, 4.0])
     for make, s in (IMTLL, -np.log(losses)), (Uncertainty, np.log(2 * losses)):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.optimize import brentq
 
 from keras_transfer.multitask.weighting.moco import MoCo
 from multitask.weighting import laws
@@ -42,6 +43,53 @@ def test_by_hand():
     # beta_2 = 1/4: y = g / 2 + (g - g / 2) / 4
     combined(method, GRADIENTS)
     assert np.allclose(method.y[0], 0.625 * GRADIENTS) and method.k.numpy().tolist() == [2, 2]
+
+
+def projected(values):
+    """The nearest point on the simplex, max(v - shift, 0), by root finding."""
+    shift = brentq(lambda shift: np.maximum(values - shift, 0).sum() - 1, values.min() - 1, values.max(), xtol=1e-14)
+    return np.maximum(values - shift, 0)
+
+
+def replayed(batches, beta, gamma, rho, decay):
+    """The algorithm of the docstring on flat gradients: steps, and the weights after each."""
+    tasks = len(batches[0].losses)
+    y, w, steps, weights = 0.0, np.full(tasks, 1 / tasks), [], []
+    for k, batch in enumerate(batches, 1):
+        g = np.concatenate([part.reshape(tasks, -1) for part in batch.gradients], 1).astype("float64")
+        y = y - beta / k**decay * (y - g)
+        gramian = y @ y.T / np.mean(np.sum(y**2, 1))
+        w = projected(w - gamma / k**decay * (gramian + rho * np.eye(tasks)) @ w)
+        steps.append(w @ y), weights.append(w)
+    return np.stack(steps), np.stack(weights)
+
+
+@pytest.mark.parametrize("options", [{}, {"beta": 0.9, "gamma": 1.5, "rho": 0.3, "decay": 0.2}])
+def test_it_replays_as_the_algorithm_in_numpy(options):
+    made, default = laws.batches(7), {"beta": 0.5, "gamma": 0.1, "rho": 0.0, "decay": 0.5}
+    method = laws.built(lambda: MoCo(**options))
+    steps, weights = replayed(made, **{**default, **options})
+    for batch, step, expected in zip(made, steps, weights):
+        assert np.allclose(laws.step(method, batch)[0], step, rtol=1e-4, atol=1e-5)
+        assert np.allclose(method.w, expected, atol=1e-5)
+    assert np.ptp(weights[-1]) > 0.05 and (not options or np.min(weights) == 0), "weights move, to the edge if fast"
+    other, _ = replayed(made, **{**default, **options, "decay": 0.0})
+    assert not np.allclose(steps, other, rtol=1e-2), "the control: without the decay"
+
+
+def test_orthogonal_gradients():
+    # y = (1, 0), (0, 1/2); Y'Y = diag(1, 1/4), divided by 5/8: diag(8, 2) / 5. (1/2, 1/2) - 0.1 (4/5, 1/5) lacks 1/10
+    orthogonal = np.diag([2.0, 1.0])
+    assert np.allclose(combined(built(), orthogonal), [0.47 * 1, 0.53 / 2], atol=1e-6)
+    # equally long ones keep their weights, and the first step is the mean times beta
+    turned = np.array([[3.0, 4.0], [-4.0, 3.0]])
+    assert np.allclose(combined(built(), turned), 0.5 * turned.mean(0), atol=1e-6)
+    assert not np.allclose(combined(built(), orthogonal), 0.5 * orthogonal.mean(0), atol=1e-3), "the control"
+    # in the end as MGDA: w_t goes as 1 / |g_t|^2
+    method = built(decay=0.0)
+    for _ in range(60):
+        step = combined(method, orthogonal)
+    assert np.allclose(method.w, [0.2, 0.8], atol=1e-3) and np.allclose(step, [0.4, 0.8], atol=2e-3)
 
 
 def test_the_same_batch_again_and_again_leads_to_mgda():

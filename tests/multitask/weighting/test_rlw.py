@@ -35,6 +35,30 @@ def test_losses_do_not_matter():
     assert np.array_equal(laws.weights_of(one, [1, 2, 3]), laws.weights_of(other, [100, 0, -1]))
 
 
+def test_scaling():
+    assert laws.scaling(lambda: RLW(seed=0), degree=1) and laws.task_scaling_of_weights(lambda: RLW(seed=0))
+
+
+def lopsided(weights):
+    """By how many standard errors the statistics of the tasks lie apart: means, squares, shares of largest weights."""
+    tasks = weights.shape[1]
+    largest = np.eye(tasks)[weights.argmax(1)]
+    pairs = np.stack([weights[:, i] * weights[:, j] for i in range(tasks) for j in range(i)], 1)
+    errors = []
+    for statistic in (weights, weights**2, np.log(weights), largest, pairs):
+        apart = statistic[:, :, None] - statistic[:, None, :]
+        error = apart.std(0) / np.sqrt(len(weights)) + np.eye(statistic.shape[1])
+        errors.append(np.max(np.abs(apart.mean(0)) / error))
+    return max(errors)
+
+
+def test_tasks_in_another_order_have_the_same_distribution():
+    weights = drawn(laws.built(lambda: RLW(seed=5), 4), 1500, tasks=4)
+    assert lopsided(weights) < 4
+    favoured = weights * [1.3, 1.0, 1.0, 1.0]
+    assert lopsided(favoured / favoured.sum(1, keepdims=True)) > 6, "the control"
+
+
 def test_an_absent_task_leaves_the_proportions_of_the_others():
     full = laws.weights_of(laws.built(lambda: RLW(seed=3)), [1, 1, 1])
     gap = laws.weights_of(laws.built(lambda: RLW(seed=3)), [1, 0, 1], present=[True, False, True])

@@ -50,6 +50,35 @@ def test_settles_where_scipy_finds_the_minimum():
     assert np.allclose(laws.weights_of(weighting, losses), 1 / (2 * losses), rtol=1e-3)
 
 
+def gradient_at(s, losses):
+    (own,) = weighting_at(s).weigh(tf.constant(losses, tf.float32), None, tf.constant([True] * len(s)))[1]
+    return own.numpy()
+
+
+def test_a_loss_times_c_is_a_variance_times_c():
+    """exp(-s - log c) c L + (s + log c) / 2 is the objective but for a constant: gradient and weight x loss stay."""
+    s, losses, c = np.array([0.3, -0.7, 0.0]), np.array([0.5, 2.0, 1.0]), np.array([0.25, 8.0, 1.0])
+    assert np.allclose(gradient_at(s + np.log(c), c * losses), gradient_at(s, losses), atol=1e-5)
+    moved, plain = laws.weights_of(weighting_at(s + np.log(c)), c * losses), laws.weights_of(weighting_at(s), losses)
+    assert np.allclose(moved * c, plain, rtol=1e-5)
+    # where s stays, d/ds = 1/2 - exp(-s) c L, which is no longer what it was where c isn't 1: the control
+    there = gradient_at(s, c * losses)
+    assert np.allclose(there, 0.5 - np.exp(-s) * c * losses, rtol=1e-5)
+    assert np.all(np.isclose(there, gradient_at(s, losses), atol=0.1) == (c == 1))
+
+
+def test_a_loss_in_another_unit_settles_at_the_same_weighed_loss():
+    at = {}
+    for unit in (1.0, 20.0):
+        weighting, losses = laws.built(Uncertainty, 2), tf.constant([0.5 * unit, 0.2])
+        for _ in range(250):
+            weights, (own,) = weighting.weigh(losses, None, tf.constant([True, True]))
+            weighting.s.assign_sub(0.1 * own)
+            at.setdefault(unit, weights * losses)
+        assert np.allclose(weights * losses, 0.5, atol=1e-2)
+    assert at[20.0][0] > 15 * at[1.0][0], "the control: they begin apart"
+
+
 def test_an_absent_task_has_no_gradient():
     _, (own,) = laws.built(Uncertainty).weigh(tf.constant([1.0, 0.0, 2.0]), None, tf.constant([True, False, True]))
     assert own.numpy().tolist() == [-0.5, 0.0, -1.5]

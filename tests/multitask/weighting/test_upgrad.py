@@ -48,6 +48,18 @@ def test_equal_opposite_zero_and_agreeing_gradients(gradients, expected):
     assert np.allclose(weights(gradients), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("tasks", [1, 2, 4, 7])
+def test_orthogonal_gradients_give_their_mean(tasks):
+    random = np.random.default_rng(tasks)
+    turned = np.linalg.qr(random.normal(size=(tasks + 2, tasks)))[0].T
+    lengths = np.logspace(-1, 1, tasks)[:, None]
+    for gradients in (lengths * np.eye(tasks), lengths * turned):
+        assert np.allclose(weights(gradients), 1 / tasks, atol=1e-5)
+        assert np.allclose(weights(gradients) @ gradients, gradients.mean(0), atol=1e-4)
+    opposed = turned - 0.2 * np.roll(turned, 1, axis=0)
+    assert tasks == 1 or not np.allclose(weights(opposed), 1 / tasks, atol=1e-2), "the control"
+
+
 @pytest.mark.parametrize("tasks", [2, 3, 5, 9, 16])
 def test_it_is_the_mean_of_the_projections(tasks):
     gradients = np.random.default_rng(tasks).normal(size=(tasks, tasks + 2))
