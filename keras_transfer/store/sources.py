@@ -1,5 +1,6 @@
 """Data sets as a feature store reads them: shard by shard, in an order that can be found again."""
 import collections
+import concurrent.futures
 import hashlib
 import math
 import uuid
@@ -170,7 +171,7 @@ class Elements(_Source):
             for low in range(0, length, BATCH):
                 yield keras.tree.map_structure(lambda a: np.asarray(a[low:low + BATCH]), self.dataset)
         elif isinstance(self.dataset, keras.utils.PyDataset):
-            yield from map(self.dataset.__getitem__, range(len(self.dataset)))
+            yield from _ahead(map(self.dataset.__getitem__, range(len(self.dataset))))
         else:
             yield from _beside_inference(self.dataset.prefetch(ahead))
 
@@ -216,6 +217,15 @@ def _check_kind(dataset):
                          f"{shapes[:10]}.")
     if endless:
         raise ValueError("`dataset` has no end. Give a finite one, such as `dataset.take(100)`.")
+
+
+def _ahead(elements):
+    """The elements, each read on another thread while the caller works on the one before."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, elements, None)
+        while (element := coming.result()) is not None:
+            coming = pool.submit(next, elements, None)
+            yield element
 
 
 def _beside_inference(dataset):

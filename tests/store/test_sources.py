@@ -1,5 +1,7 @@
 """What a feature store reads: any row, whole passes, or elements of other origin; and what it refuses."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -237,3 +239,35 @@ def test_a_pass_over_ones_own_set_does_not_wait_for_autotuning_unless_asked_to(m
     del made[:]
     Elements(plain.with_options(asked), 1, None).read_through()
     assert not made
+
+
+def test_the_next_batch_of_a_pydataset_is_read_while_the_one_before_is_computed():
+    second, x = threading.Event(), np.arange(64, dtype="float32").reshape(32, 2)
+
+    class Noted(Sequence):
+        def __getitem__(self, index):
+            if index == 1:
+                second.set()
+            return super().__getitem__(index)
+
+    source = source_of(Noted(x, x[:, 0]), key="noted")
+    source.read_through()
+    second.clear()
+    batches = source.batches(0, ALL, ROWS)
+    first = next(batches)
+    assert second.wait(10), "without that the second one is asked for"
+    found = [first[2], *(batch[2] for batch in batches)]
+    assert np.array_equal(np.concatenate(found), x)
+
+
+def test_an_error_of_a_pydataset_comes_through():
+    class Broken(Sequence):
+        def __getitem__(self, index):
+            if index == 2:
+                raise RuntimeError("the disk is gone")
+            return super().__getitem__(index)
+
+    x = np.zeros((32, 2), "float32")
+    source = source_of(Broken(x, x[:, 0]), key="broken")
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        list(source.batches(0, ALL, ROWS))
