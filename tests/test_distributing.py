@@ -319,3 +319,35 @@ def test_a_run_of_two_workers_killed_and_begun_again_ends_with_the_same_bits(pho
     resumed = replicas.finish(begun(photo_folder, tmp_path / "killed"))
     assert [said.splitlines()[-1] for said in resumed] == expected and "from epoch" in resumed[0]
     assert sorted(os.listdir(tmp_path / "killed")) == ["checkpoint.npz"]
+
+
+BACKUP = """if 1:
+    import hashlib, json, os, sys, keras_transfer as kt
+    strategy = kt.strategy("auto")
+    import keras, replicas
+    index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+    with strategy.scope():
+        model, (x, y) = replicas.trained_from("block_3"), replicas.task(48)
+    backup = keras.callbacks.BackupAndRestore(f"{sys.argv[1]}/{index}")
+    logs = model.fit(x, y, batch_size=16, epochs=4, shuffle=False, verbose=2, callbacks=[backup]).history
+    digest = hashlib.sha256(b"".join(w.numpy().tobytes() for w in model.weights)).hexdigest()
+    print(json.dumps([digest, logs["loss"]]))
+"""
+
+
+@pytest.mark.slow
+def test_keras_s_own_backup_with_a_folder_for_each_worker_resumes_with_the_same_bits(tmp_path):
+    def started(name):
+        return replicas.start([sys.executable, "-c", BACKUP, str(tmp_path / name)], 2)
+
+    whole = [json.loads(said.splitlines()[-1]) for said in replicas.finish(started("whole"))]
+    assert whole[0] == whole[1] and len(whole[0][1]) == 4
+    killed = started("killed")
+    read_until(killed[0], "Epoch", 3)
+    assert sorted(os.listdir(tmp_path / "killed")) == ["0", "1"] and os.listdir(tmp_path / "killed" / "1")
+    for process in killed:
+        process.send_signal(signal.SIGKILL)
+    replicas.finish(killed, check=False)
+    resumed = [json.loads(said.splitlines()[-1]) for said in replicas.finish(started("killed"))]
+    assert resumed[0] == resumed[1] and resumed[0][0] == whole[0][0]
+    assert 0 < len(resumed[0][1]) < 4 and resumed[0][1] == whole[0][1][-len(resumed[0][1]):]
