@@ -124,7 +124,7 @@ def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=
         except Unsuitable as error:
             if not more:
                 raise
-            filler.say(f"{error} TensorFlow runs it.".replace(' Give engine="tensorflow".', ""))
+            filler.say(_instead(error))
     result, epoch, reader = reading.dataset(shards, counts, source, prefix.outputs, shuffle)
     if source.info is None:
         return result
@@ -169,13 +169,17 @@ def arrays_of(prefix, dataset, store, verbose=0):
         with tempfile.TemporaryDirectory(prefix="keras-transfer-") as folder:
             shards = Shards(folder, layout)
             try:
-                counts = Filler(shards, source, lambda: engine(prefix, store.dtype), verbose=verbose).fill()
-                return reading.arrays(shards, counts[0], source, prefix.outputs)
+                filler = Filler(shards, source, lambda: engine(prefix, store.dtype), verbose=verbose)
+                return reading.arrays(shards, filler.fill()[0], source, prefix.outputs)
             except Unsuitable as error:
                 if not more:
                     raise
-                if verbose:
-                    print(f"{error} TensorFlow runs it.".replace(' Give engine="tensorflow".', ""))
+                filler.say(_instead(error))
+
+
+def _instead(error):
+    """What is said where "auto" goes on with TensorFlow."""
+    return f"{error} TensorFlow runs it.".replace(' Give engine="tensorflow".', "")
 
 
 def _functional(model):
