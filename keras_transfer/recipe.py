@@ -215,7 +215,7 @@ def _fit(trained, keep, reduced, data, keeper, callbacks):
     part = model_of(trained)
     if reduced:
         part, train, validation = reduced
-    learner = tuning.in_phase(trained, part)
+    learner = tuning.in_phase(trained, part, None if callbacks else keep)
     if learner is not trained:
         steps = keep.get("steps_per_execution") or 1
         many = min(_STEPS, count_batches(train)) if reduced and steps == 1 and not callbacks else steps

@@ -441,17 +441,49 @@ def test_a_learner_trains_the_same_on_features_as_on_the_whole_model(small_backb
 
 def test_a_learner_without_a_weighting_trains_as_its_model_would(small_backbone):
     found = []
-    for wrap in (lambda model: model, kt.MultiTask):
+    for wrap, callbacks in ((lambda model: model, [keras.callbacks.Callback()]), (lambda model: model, []), (kt.MultiTask, [])):
         model = two_heads(small_backbone)
         trained = wrap(model)
-        history = kt.fine_tune(trained, two_tasks(40), two_tasks(16, 1), head_epochs=2, epochs=2, seed=4, verbose=0)
+        history = kt.fine_tune(trained, two_tasks(40), two_tasks(16, 1), head_epochs=2, epochs=2, seed=4, verbose=0,
+                               callbacks=callbacks, cache=False)
         history = history.history
         found.append((history, [w.numpy() for w in model.weights]))
         assert trained.evaluate(*two_tasks(16, 1), verbose=0, return_dict=True) == pytest.approx(
             model.evaluate(*two_tasks(16, 1), verbose=0, return_dict=True))
-    (one, weights), (other, others) = found
-    assert set(one) == set(other) and one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-5)
-    assert all(np.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(weights, others, strict=True))
+    one, weights = found[0]
+    for other, others in found[1:]:
+        assert other == one
+        assert all(np.array_equal(a, b) for a, b in zip(weights, others, strict=True))
+
+
+@pytest.mark.parametrize("cache", ["auto", False])
+@pytest.mark.parametrize("wrap", [lambda model: model, kt.MultiTask])
+def test_a_head_whose_loss_is_nan_is_named_with_its_batch_before_a_weight_has_changed(small_backbone, wrap, cache):
+    model = two_heads(small_backbone)
+    x, y = two_tasks(64)
+    y["light"][:] = np.where(np.isnan(y["light"]), 100.0, y["light"])
+    y["light"][40] = np.inf
+    before = [w.numpy() for w in model.weights]
+    with pytest.raises(ValueError, match="The loss of task 'light' is NaN or infinite in batch [12] of epoch 1. No weight was "
+                                         "trained by that step."):
+        kt.fine_tune(wrap(model), (x, y), head_epochs=1, epochs=1, seed=1, cache=cache, verbose=0)
+    same = [np.array_equal(a, w.numpy()) for a, w in zip(before, model.weights, strict=True)]
+    assert sum(same) >= len(same) - 4 and all(np.all(np.isfinite(w.numpy())) for w in model.weights)
+
+
+def test_with_callbacks_the_head_is_named_after_the_epoch(small_backbone):
+    model = two_heads(small_backbone)
+    x, y = two_tasks(16)
+    y["light"][3] = np.inf
+    with pytest.raises(ValueError, match="The loss of head 'light' is NaN or infinite after epoch 1"):
+        kt.fine_tune(model, (x, y), head_epochs=1, epochs=0, callbacks=[keras.callbacks.Callback()], verbose=0)
+
+
+def test_callbacks_see_the_plain_model_of_several_heads(small_backbone):
+    model, seen = two_heads(small_backbone), []
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(watch.model))
+    kt.fine_tune(model, two_tasks(16), head_epochs=1, epochs=1, callbacks=[watch], verbose=0)
+    assert len(seen) == 2 and all(one is model for one in seen)
 
 
 def test_a_learner_and_its_model_are_trained_on_return(small_backbone, tmp_path):

@@ -2,23 +2,22 @@
 import dataclasses
 import time
 
-import keras
 import numpy as np
+import tensorflow as tf
 
 from .. import _check
 from .._table import Table
 from ..network import model_of
-from .probing import first_batches, learner_of, restored
-from .reaching import shared_variables
+from .probing import first_batches, learner_of, made_up_batch, restored
 from .weighting import Weighting
 
 _STEPS = 3  # in a row; one alone would measure the clock
 
 
-def cost(model, weighting, dataset, *, at=None, repeats=5):
-    """Measures what a training step with a weighting costs against the plain sum of the losses; nothing is trained.
+def cost(model, weighting, dataset=None, *, at=None, repeats=5, batch_size=32):
+    """Measures what a training step with a weighting takes against the plain sum of the losses; nothing is trained.
 
-    Methods on losses cost one backward pass. Methods on gradients cost one for each task, and keep a gradient of all that is
+    Methods on losses take one backward pass. Methods on gradients take one for each task, and keep a gradient of all that is
     shared for each; with `at` these passes end at one layer. Surgery is worth its price where `conflicts` shows tasks that
     oppose each other and `gain` shows that some lose; the plain sum with the right loss weights is the one to beat (Kurin et
     al. 2022, arXiv:2201.04122).
@@ -28,31 +27,34 @@ def cost(model, weighting, dataset, *, at=None, repeats=5):
     Args:
         model: what `kt.attach` returned with a dict of heads, or its learner.
         weighting: as for `kt.MultiTask`.
-        dataset: as for `fit`; the first batch is used.
+        dataset: as for `fit`; the first batch is used. None: random numbers of the model's own shapes.
         at: as for `kt.MultiTask`.
         repeats: how often a few steps of each are timed; the median counts.
+        batch_size: the rows of the batch without a `dataset`.
 
     Returns:
         A `Cost`.
 
     Raises:
-        ValueError: as from `kt.MultiTask`; or `repeats` is below 1.
+        ValueError: as from `kt.MultiTask`; `repeats` or `batch_size` is below 1; or there is no `dataset`, and shapes without
+            a size, inputs of text or heads of your own don't tell what to draw.
 
     Example:
-        >>> print(kt.multitask.cost(model, kt.multitask.PCGrad(), train, at="features"))
+        >>> print(kt.multitask.cost(model, kt.multitask.PCGrad()))
     """
     _check.whole(repeats, "repeats", least=1)
+    _check.whole(batch_size, "batch_size", least=1)
     network = model_of(model)
-    (batch,) = first_batches(model, dataset, 1)
+    batch = made_up_batch(network, batch_size) if dataset is None else first_batches(model, dataset, 1)[0]
     copied = type(weighting).from_config(weighting.get_config()) if isinstance(weighting, Weighting) else weighting
     learners = [learner_of(model, None), learner_of(model, copied, at)]
     with restored(network.variables):
         seconds = np.median(_timed(learners, batch, repeats), axis=0)
+        peaks = [peak_bytes(lambda: _step(learner, batch)) for learner in learners]
     passes, small = passes_of(copied, len(learners[1].tasks), at)
-    kept = 0 if passes + small == 1 else kept_bytes(learners[1], copied, batch[0])
     state = 0 if copied is None else sum(v.numpy().nbytes for v in copied.variables)
     name = "plain sum" if weighting is None else type(weighting).__name__
-    return Cost(name, at, passes, small, *map(float, seconds), kept + state)
+    return Cost(name, at, passes, small, *map(float, seconds), peaks[0], peaks[1] + state)
 
 
 def passes_of(weighting, tasks, at):
@@ -65,32 +67,31 @@ def passes_of(weighting, tasks, at):
     return (tasks, 0) if at is None else (1, tasks)
 
 
-def kept_bytes(learner, weighting, x):
-    """Returns the size of the tasks' gradients that a step keeps at once, float32."""
-    if learner.at is not None:
-        numbers = np.prod(learner.trunk.compute_output_shape(_shape(x)))
-    else:
-        numbers = sum(np.prod(v.shape) for v in shared_variables(learner.model)) * weighting.parts
-    return 4 * len(learner.tasks) * int(numbers)
+def peak_bytes(run):
+    """Returns the most memory that TensorFlow holds during `run()` in addition to what it held before."""
+    device, of = ("GPU:0" if tf.config.list_physical_devices("GPU") else "CPU:0"), tf.config.experimental
+    of.reset_memory_stats(device)
+    before = of.get_memory_info(device)["current"]
+    run()
+    return of.get_memory_info(device)["peak"] - before
 
 
-def _shape(x):
-    return keras.tree.map_structure(lambda t: tuple(t.shape), x)
+def _step(learner, batch):
+    x, y, sample_weight = batch
+    learner.train_on_batch(x, y, sample_weight=sample_weight)
 
 
 def _timed(learners, batch, repeats):
     """Seconds a step, `(repeats, learners)`, measured in turns so that a busy moment hits all."""
-    x, y, sample_weight = batch
-    run = lambda learner: learner.train_on_batch(x, y, sample_weight=sample_weight)  # noqa: E731
     for learner in learners:
-        run(learner), run(learner)  # traced and warm
+        _step(learner, batch), _step(learner, batch)  # traced and warm
     found = []
     for _ in range(repeats):
         found.append([])
         for learner in learners:
             start = time.perf_counter()
             for _ in range(_STEPS):
-                run(learner)
+                _step(learner, batch)
             found[-1].append((time.perf_counter() - start) / _STEPS)
     return found
 
@@ -106,8 +107,9 @@ class Cost:
         head_passes: backward passes a step through what lies above `at`.
         plain_seconds: of a step with the plain sum, the median.
         seconds: of a step with the weighting, the median.
-        extra_bytes: what the step holds in addition, computed, not measured: a gradient of each task, and the state of
-            the weighting.
+        plain_bytes: the most memory that a step with the plain sum holds in addition to what is there between steps (weights,
+            data, the optimizer's state).
+        bytes: that of a step with the weighting, and the state of the weighting.
     """
 
     name: str
@@ -116,7 +118,8 @@ class Cost:
     head_passes: int
     plain_seconds: float
     seconds: float
-    extra_bytes: int
+    plain_bytes: int
+    bytes: int
 
     @property
     def factor(self):
@@ -125,10 +128,10 @@ class Cost:
 
     def __str__(self):
         passes = f"{self.passes} + {self.head_passes} from {self.at}" if self.head_passes else str(self.passes)
-        rows = [("plain sum", "1", self.plain_seconds, 1.0, "0 B"),
-                (self.name, passes, self.seconds, self.factor, size(self.extra_bytes))]
+        rows = [("plain sum", "1", self.plain_seconds, 1.0, size(self.plain_bytes)),
+                (self.name, passes, self.seconds, self.factor, size(self.bytes))]
         return str(Table({"weighting": name, "backward passes": number, "ms a step": 1000 * seconds, "factor": factor,
-                          "extra memory": memory} for name, number, seconds, factor, memory in rows))
+                          "memory": memory} for name, number, seconds, factor, memory in rows))
 
     __repr__ = __str__
 

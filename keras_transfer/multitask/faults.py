@@ -45,6 +45,11 @@ class Faults:
                 return tf.identity(fine)
         return fine
 
+    def guard(self, fine, update):
+        """Runs `update`, if the step is `fine`, as `check` returned it, and not before that is known."""
+        with tf.control_dependencies([fine]):
+            update() if self.noted is None else tf.cond(fine, update, lambda: None)
+
     def watched(self, run):
         """Returns `run`, what is wrong within it raised as a ValueError in plain words."""
         def told(*args):

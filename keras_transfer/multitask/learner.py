@@ -25,11 +25,10 @@ class MultiTask(_compat.Replicated, Stepping):
     their means over the steps with labels; `loss` is the plain sum of the losses, each times its loss weight, also while
     the method weighs them otherwise, so that it's the one that `evaluate` gives.
 
-    With `weighting=None` it trains as the model alone would, without a look at the losses of each step: with a weighting, a loss
-    that is NaN or infinite ends training at its batch, named, before any weight has changed (`kt.multitask.Equal()` is the
-    plain sum with that look). The plain sum, or `kt.multitask.Uncertainty`, is the one to begin
-    with: methods on gradients take a backward pass a task (`kt.multitask.cost` measures it), and are worth it where tasks
-    are at odds (`kt.multitask.conflicts` shows whether they are).
+    With `weighting=None` it trains as the model alone would, to the bit. With any weighting and with none a loss that is NaN or
+    infinite ends training at its batch, named, before any weight has changed. The plain sum, or `kt.multitask.Uncertainty`,
+    is the one to begin with: methods on gradients take a backward pass a task (`kt.multitask.cost` measures it), and are
+    worth it where tasks are at odds (`kt.multitask.conflicts` shows whether they are).
 
     Args:
         model: what `kt.attach` returned with a dict of at least two heads, or any Functional model with a dict of outputs.
@@ -99,7 +98,7 @@ class MultiTask(_compat.Replicated, Stepping):
             raise ValueError("What trains has changed since `compile` (freeze, unfreeze or a `trainable` flag). Call "
                              "`learner.compile(...)` again before `fit`.")
         if self.train_function is None or force:
-            self.faults = Faults(self.tasks, compiled=self.jit_compile and self.weighting is not None)
+            self.faults = Faults(self.tasks, compiled=self.jit_compile)
             self.kept = _kept(self.model, self.weighting)
             self._compiled_flags = trainable_flags(self.model)
             super().make_train_function(force=force)

@@ -2,11 +2,13 @@
 import contextlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from .. import _compat
-from ..assembling import objectives
+from ..assembling import heads_of, objectives
 from ..fitting import check_data, info_of
+from ..heads import Classifier, MultiLabel, Ordinal, Regressor
 from ..network import model_of
 from ..rates import remade
 from .learner import MultiTask
@@ -51,6 +53,38 @@ def first_batches(model, dataset, count):
     if not found:
         raise ValueError("`dataset` is empty: there is nothing to look at.")
     return [keras.tree.map_structure(_tensor, keras.utils.unpack_x_y_sample_weight(batch)) for batch in found]
+
+
+def made_up_batch(model, rows):
+    """Returns (x, y, None) of random numbers, `rows` of them, as the inputs and heads of `model` want them.
+
+    Raises:
+        ValueError: the model doesn't tell what to draw.
+    """
+    random = np.random.default_rng(0)
+    x = keras.tree.map_structure(lambda tensor: _numbers(random, tensor, rows), _compat.input_structure(model))
+    return x, {name: tf.constant(_labels(random, name, head, rows)) for name, head in heads_of(model).items()}, None
+
+
+def _numbers(random, tensor, rows):
+    shape = tuple(tensor.shape[1:])
+    if None in shape or tensor.dtype == "string":
+        raise ValueError(f"The input {tensor.name!r} of shape {shape} and type {tensor.dtype} doesn't tell what to draw for it. "
+                         "Give a `dataset`.")
+    kind = tf.as_dtype(tensor.dtype)
+    drawn = random.normal(size=(rows, *shape)) if kind.is_floating else np.zeros((rows, *shape))  # 0 is in every vocabulary
+    return tf.cast(drawn, kind)
+
+
+def _labels(random, name, head, rows):
+    if isinstance(head, MultiLabel):
+        return random.integers(0, 2, (rows, head.units))
+    if isinstance(head, (Classifier, Ordinal)):
+        return random.integers(0, len(head.class_names), rows)
+    if isinstance(head, Regressor):
+        return random.normal(size=(rows, head.units)).astype("float32")
+    raise ValueError(f"The head {name!r} is a {type(head).__name__}, which doesn't tell what labels to draw for it. Give a "
+                     "`dataset`.")
 
 
 def _tensor(leaf):

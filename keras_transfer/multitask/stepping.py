@@ -21,8 +21,7 @@ class Stepping(Learner):
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if self.weighting is None:
-            self.labelled.assign_add(summed(self.task_losses.seen(y), self.distribute_strategy))
-            return super().train_step(data)
+            return self._plain_step(x, y, sample_weight)
         before = held(_compat.live_statistics(self.model))
         with tf.GradientTape(persistent=True) as tape:
             features = None if self.trunk is None else self.trunk(x, training=True)
@@ -45,6 +44,21 @@ class Stepping(Learner):
         if type(self.weighting).after_update is not Weighting.after_update:
             self._look_again(x, y, sample_weight, step.present)
         return {**self.compute_metrics(x, y, y_pred, sample_weight=sample_weight), **self._shown_weights()}
+
+    def _plain_step(self, x, y, sample_weight):
+        """Keras's own, to the bit, but for a look at the losses before anything has changed."""
+        before = held(_compat.live_statistics(self.model))
+        with tf.GradientTape() as tape:
+            y_pred = self(x, training=True)
+            total = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
+            scaled = self.optimizer.scale_loss(total)
+        self._log_loss(total, x)
+        losses = summed(tf.stack(self.task_losses(y, y_pred, sample_weight)), self.distribute_strategy)
+        fine = self.faults.check(losses, None, self.batch.assign_add(1, read_value=True), before)
+        gradients = tape.gradient(scaled, self.trainable_variables)
+        self.faults.guard(fine, lambda: self.optimizer.apply(gradients, self.trainable_variables))
+        self.labelled.assign_add(summed(self.task_losses.seen(y), self.distribute_strategy))
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def reset_metrics(self):
         super().reset_metrics()
@@ -195,9 +209,7 @@ class _Step:
         gradients, variables = map(list, zip(*pairs))
         if self.may_overflow:
             gradients = self._all_or_none(gradients)
-        update = lambda: self.learner.optimizer.apply(gradients, variables)  # noqa: E731
-        with tf.control_dependencies([self.fine]):
-            update() if self.learner.faults.noted is None else tf.cond(self.fine, update, lambda: None)
+        self.learner.faults.guard(self.fine, lambda: self.learner.optimizer.apply(gradients, variables))
 
     def _all_or_none(self, gradients):
         """After an overflow all is as it was, on every replica; the optimizer itself looks at the first one only."""

@@ -10,19 +10,22 @@ from .weighting import Equal
 _METRICS = ("metrics", "weighted_metrics")  # among the arguments of `compile`
 
 
-def in_phase(learner, part):
-    """Returns the learner that trains `part` in the phase whose flags are set; its weighting goes on in all phases.
+def in_phase(learner, part, settings=None):
+    """Returns what trains `part` in the phase whose flags are set; a learner's weighting goes on in all phases.
 
     Where tasks share nothing that trains, as with a frozen backbone and no sharing layer, a method on gradients has nothing
     to weigh: each head trains by its own loss. Where nothing below `at` trains, no pass through it is to be saved, and
     gradients are compared over the variables that are shared above.
 
     Args:
-        learner: a `MultiTask`; or a plain model, for which `part` itself is returned.
+        learner: a `MultiTask`, or a plain model.
         part: its model, or the tail of it that computes on features.
+        settings: the arguments of `compile`. Given, a plain model of several heads trains in a `MultiTask`, to the same bits,
+            which tells of a loss that is NaN before it does harm; None: `part` itself, as callbacks may expect it.
     """
     if model_of(learner) is learner:
-        return part
+        loss = (settings or {}).get("loss")
+        return MultiTask(part) if isinstance(loss, dict) and len(loss) > 1 and set(loss) == set(part.output_names) else part
     weighting, at = learner.weighting, learner.at
     if weighting is None or not weighting.reads_gradients:
         at = None

@@ -27,6 +27,13 @@ def test_a_plain_model_is_its_own_learner(model):
     tuning.check_phases(model, [("head", 1, None)])
 
 
+def test_a_plain_model_of_several_heads_with_a_loss_for_each_is_watched(model):
+    found = tuning.in_phase(model, model, kt.objectives(model))
+    assert isinstance(found, kt.MultiTask) and found.model is model and found.weighting is None
+    for loss in ("mse", {"colour": "mse"}, None):
+        assert tuning.in_phase(model, model, {"loss": loss}) is model
+
+
 def test_the_learner_itself_trains_the_whole_model(model):
     kt.unfreeze(model)
     for at in (None, "features"):
