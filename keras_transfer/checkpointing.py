@@ -1,16 +1,19 @@
 """The state of a run of `fine_tune`, and its checkpoint: one file, replaced whole after every epoch."""
+import contextlib
 import dataclasses
 import io
 import json
 import pathlib
 import zipfile
 
+import filelock
 import numpy as np
 
 from . import distributing
 from ._files import atomic
 
 FILE = "checkpoint.npz"
+_LOCK = ".lock"  # there while a run uses the folder
 
 
 @dataclasses.dataclass
@@ -94,6 +97,41 @@ class RunState:
                              "it, or another `directory` to start anew.")
         vars(self).update(told, best_weights=numbered["best"] or None)
         return numbered["now"]
+
+
+@contextlib.contextmanager
+def owned(directory, strategy=None):
+    """Context: no other run may use `directory`, which is made if needed; the claim of a run that was killed dies with it.
+
+    Of several workers the chief claims it, and all of them have to call it. A thread may claim again what it has.
+
+    Raises:
+        RuntimeError: another run uses it.
+        OSError: it can't be made or written.
+    """
+    path, error = pathlib.Path(directory), None
+    lock = filelock.FileLock(path / _LOCK, is_singleton=True) if distributing.is_chief(strategy) else None
+    try:
+        if lock is not None:
+            path.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+    except filelock.Timeout:
+        error = RuntimeError(f"Another run uses {str(directory)!r}, and would write over the checkpoint of this one. Wait for it, "
+                             "or give another `directory`.")
+    except OSError as found:
+        error = type(found)(found.errno, f"Nothing can be written to {str(directory)!r} ({found.strerror}). Give another "
+                            "`directory`.")
+    told = distributing.from_chief(str(error or "").encode(), strategy)
+    if told:
+        raise (error or RuntimeError(told.decode())) from None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            if lock.lock_counter == 1:
+                with contextlib.suppress(OSError):  # some systems keep a file that is open
+                    (path / _LOCK).unlink()
+            lock.release()
 
 
 def differing(begun, now):

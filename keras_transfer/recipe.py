@@ -1,4 +1,5 @@
 """The recipe: the head first, then the last layers, one History."""
+import contextlib
 import math
 import pathlib
 import shutil
@@ -8,7 +9,7 @@ import numpy as np
 
 from . import _check, _compat, blocks, distributing
 from .assembling import objectives
-from .checkpointing import RunState
+from .checkpointing import RunState, owned
 from .fitting import check_data, check_loss, count_batches, info_of
 from .freezing import freeze, unfreeze
 from .multitask import tuning
@@ -52,7 +53,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
             a function that sets the flags of the model: `lambda m: kt.unfreeze(m, "block11", norms=True)`.
         directory: a folder for the checkpoint, made if needed. Of several workers (`kt.strategy`) the chief alone
             writes and reads it and tells the others, so it may be on its own disk. A checkpoint of other epochs,
-            seed, data or network is refused; the settings of the optimizer are not compared.
+            seed, data or network is refused, and a folder that another run uses; the settings of the optimizer are
+            not compared.
         seed: a whole number for `keras.utils.set_random_seed`; None: drawn anew, or 0 if deterministic.
         cache: whether what is frozen is computed once instead of in every epoch (see `kt.cache_features`). "auto": where
             that changes nothing, for sets of kt.data without random augmentation and for arrays, if there are no
@@ -70,6 +72,7 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     Raises:
         ValueError: an argument is out of range, labels don't fit the heads, `last` is not in the backbone, or the
             directory holds the checkpoint of another run.
+        RuntimeError: another run uses the directory.
 
     Example:
         >>> history = kt.fine_tune(model, train, valid, head_epochs=10, epochs=5)
@@ -94,11 +97,10 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
                       "weights": len(model.weights), "parameters": model.count_params(),
                       "data": getattr(info_of(train), "fingerprint", None),
                       "weighting": tuning.described(trained)}, drawn)
-    saved = None if directory is None else state.load(directory, strategy)
-    keeper = _Keeper(state, directory, callbacks)
     data = {"train": train, "validation": validation, "verbose": verbose, "cache": cache, "directory": directory}
-    with strategy.scope():
-        _run(trained, plan, state, saved, keeper, data, callbacks)
+    with contextlib.nullcontext() if directory is None else owned(directory, strategy), strategy.scope():
+        saved = None if directory is None else state.load(directory, strategy)
+        _run(trained, plan, state, saved, _Keeper(state, directory, callbacks), data, callbacks)
     return _history(trained, state)
 
 

@@ -1,8 +1,12 @@
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.checkpointing import FILE, RunState
+from keras_transfer.checkpointing import FILE, RunState, owned
 
 
 def test_state_and_variables_come_back(tmp_path):
@@ -56,3 +60,38 @@ def test_a_failure_while_writing_leaves_the_old_one(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="The checkpoint can't be written to .*No space left on device.*The one before it stays"):
         state.save(tmp_path, [tf.Variable([2.0])])
     assert RunState({}, 0).load(tmp_path)[0] == [1.0] and [p.name for p in tmp_path.iterdir()] == [FILE]
+
+
+def claimed_by_another(directory):
+    """A process that owns `directory` until it's killed."""
+    code = f"""
+import time
+from keras_transfer.checkpointing import owned
+with owned({str(directory)!r}):
+    print("claimed", flush=True)
+    time.sleep(600)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "claimed\n"
+    return process
+
+
+def test_a_folder_that_a_run_uses_is_refused_to_others_until_it_ends_or_is_killed(tmp_path):
+    other = claimed_by_another(tmp_path / "run")
+    with pytest.raises(RuntimeError, match="Another run uses .*run', and would write over the checkpoint of this one"):
+        with owned(tmp_path / "run"):
+            pass
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    for _ in range(2):
+        with owned(tmp_path / "run"), owned(tmp_path / "run"):
+            pass
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_claim_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Nothing can be written to .*file.*. Give another `directory`."):
+        with owned(tmp_path / "file"):
+            pass
+    assert (tmp_path / "file").read_text() == ""

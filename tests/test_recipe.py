@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import keras
 import numpy as np
@@ -361,6 +362,27 @@ def test_the_control_another_seed_gives_other_bits(photo_folder, tmp_path):
         RUN.replace("seed=7", "seed=8"), photo_folder, tmp_path / "b", *arguments[1:]
     ).stdout.splitlines()[-1]
     assert json.loads(first)[0] != json.loads(other)[0]
+
+
+def test_two_runs_with_one_directory_the_second_is_refused_and_the_first_goes_on(small_backbone, tmp_path):
+    other, said = kt.attach(small_backbone(), kt.heads.Classifier(3)), []
+
+    def begin_another(epoch, logs):
+        try:
+            kt.fine_tune(other, colour_task(8), head_epochs=1, epochs=0, directory=tmp_path, seed=1, verbose=0)
+        except RuntimeError as error:
+            said.append(str(error))
+
+    def in_a_thread(*args):
+        thread = threading.Thread(target=begin_another, args=args)
+        thread.start()
+        thread.join()
+
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=in_a_thread)
+    one = kt.attach(small_backbone(), kt.heads.Classifier(3))
+    history = kt.fine_tune(one, colour_task(8), head_epochs=2, epochs=0, directory=tmp_path, seed=1, callbacks=[watch], verbose=0)
+    assert len(said) == 2 and all("Another run uses" in each for each in said) and len(history.epoch) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.npz"]
 
 
 def test_a_checkpoint_of_another_run_is_refused(small_backbone, photo_folder, tmp_path):

@@ -1,5 +1,8 @@
 """A run in progress: goes on with the same settings only, and leaves nothing where nothing was trained."""
 
+import subprocess
+import sys
+
 import pytest
 
 from keras_transfer.checkpointing import FILE
@@ -30,3 +33,16 @@ def test_other_settings_may_begin_where_nothing_was_trained(tmp_path):
         pass
     with unfinished(tmp_path / "run", {"rate": 2.0}) as folder:
         assert "2.0" in (folder / SETTINGS).read_text()
+
+
+def test_while_one_is_trained_another_for_the_same_output_is_refused_and_harms_nothing(tmp_path):
+    with unfinished(tmp_path / "run", {"rate": 1.0}) as folder:
+        code = f"""
+from keras_transfer.unfinished import unfinished
+with unfinished({str(tmp_path / "run")!r}, {{"rate": 2.0}}):
+    print("trains")
+"""
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert "RuntimeError: Another run uses" in other.stderr and not other.stdout
+        assert "1.0" in (folder / SETTINGS).read_text()
+    assert "trains" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
