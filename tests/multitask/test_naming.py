@@ -40,9 +40,13 @@ def test_sharing_layers_that_want_places_are_refused():
     for name in ("crossstitch", "Sluice", "NDDR"):
         with pytest.raises(ValueError, match="shares at inner stages of the backbone, which a shell can't name. Use it from Py"):
             naming.sharing_named(name)
-    for name, argument in (("mtan", "at"), ("l2sharing", "strength")):
-        with pytest.raises(ValueError, match=f"(?i){name} needs to be told {argument}, which a shell can't"):
-            naming.sharing_named(name)
+    with pytest.raises(ValueError, match="MTAN needs to be told at, which a shell can't"):
+        naming.sharing_named("mtan")
+
+
+def test_soft_sharing_has_a_default_strength():
+    for name in ("l2sharing", "TraceNormSharing"):
+        assert naming.sharing_named(name).strength == 0.01
 
 
 def test_what_is_chosen():

@@ -12,14 +12,14 @@ class SoftSharing(Sharing):
     Subclass it and define `penalty`.
 
     Args:
-        strength: what the penalty is multiplied by.
+        strength: what the penalty is multiplied by. Which suits depends on the data: try some, a factor of ten apart.
         hidden: the widths of the towers' layers with ReLU, a number or a list.
         **options: see `Sharing`.
 
     Call: features `(batch, width)` -> `{task: (batch, last width)}`.
     """
 
-    def __init__(self, strength, hidden=64, **options):
+    def __init__(self, strength=0.01, hidden=64, **options):
         super().__init__(**options)
         self.strength, self.hidden = at_least_zero(strength, "strength"), widths(hidden)
 
@@ -56,7 +56,7 @@ class L2Sharing(SoftSharing):
     The paper has two tasks, one of which is trained beforehand; here all are trained together.
 
     Args:
-        strength: lambda of the penalty.
+        strength: lambda of the penalty. Which suits depends on the data: try some, a factor of ten apart.
         hidden: the widths of the towers' layers with ReLU, a number or a list.
         **options: see `Sharing`.
 
@@ -82,7 +82,7 @@ class TraceNormSharing(SoftSharing):
     get none, which is a subgradient.
 
     Args:
-        strength: the factor of the penalty.
+        strength: the factor of the penalty. Which suits depends on the data: try some, a factor of ten apart.
         hidden: the widths of the towers' layers with ReLU, a number or a list.
         **options: see `Sharing`.
 
