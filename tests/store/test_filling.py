@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_transfer.store import filling
 from keras_transfer.store.filling import Filler, size
@@ -200,6 +201,45 @@ def test_no_more_than_a_few_shards_wait_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(filling, "_Writer", Watched)
     filler(tmp_path, count=1500).fill()
     assert 1 <= max(waiting) <= 3
+
+
+def test_reading_computing_and_writing_overlap(tmp_path, monkeypatch):
+    """Without a clock: a batch is computed only when later ones were read, and a shard written when later rows were computed."""
+    read, computed, write = [], [], Shards.write
+    later = threading.Condition()
+
+    def note(where):
+        with later:
+            where.append(None)
+            later.notify_all()
+
+    def wait_for(where, count):
+        with later:
+            assert later.wait_for(lambda: len(where) >= count, timeout=60), "nothing went on beside it"
+
+    def batches():
+        read.clear()
+        for start in range(0, COUNT, 32):
+            note(read)
+            yield tuple(a[start:start + 32] for a in numbers())
+
+    class Patient(Engine):
+        def run(self, batches, put):
+            for number, (token, x) in enumerate(batches):
+                wait_for(read, min(number + 3, 16))  # two batches after it are there already
+                note(computed)
+                put(token, [np.asarray(x) * 2])
+
+    def patient(self, view, shard, arrays):
+        wait_for(computed, min(2 * shard + 4, 16))  # of two batches each: the next one is computed meanwhile
+        write(self, view, shard, arrays)
+
+    monkeypatch.setattr(Shards, "write", patient)
+    spec = tuple(tf.TensorSpec((None, *a.shape[1:]), a.dtype) for a in numbers())
+    source = source_of(tf.data.Dataset.from_generator(batches, output_signature=spec), key="numbers")
+    f = Filler(Shards(tmp_path, Layout("k", COLUMNS, ROWS)), source, Patient)
+    assert f.fill() == [COUNT]
+    assert np.array_equal(everything(f.shards)[0], numbers()[0] * 2)
 
 
 def test_what_it_weighs_and_takes_is_told_once(tmp_path, monkeypatch, capsys):
