@@ -1,6 +1,5 @@
 """Every photo is decoded once before training, so that all the bad ones are known at once."""
 import concurrent.futures
-import contextlib
 import functools
 import os
 import re
@@ -29,9 +28,12 @@ def readable(files, names, on_error):
     Raises:
         ValueError: lists all bad photos, if `on_error` is "raise" or if no photo is good.
     """
-    _scan(dict(_unknown(files)))
+    keys = [_key(file) for file in files]
+    _scan({key: file for key, file in zip(keys, files) if key is not None and key not in _known})
+    left = [number for number, key in enumerate(keys) if key not in _known]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        reasons = list(pool.map(_fault, files))
+        faults = dict(zip(left, pool.map(_fault, [files[number] for number in left])))
+    reasons = [faults[number] if number in faults else _known[key] for number, key in enumerate(keys)]
     bad = [(name, reason) for name, reason in zip(names, reasons) if reason]
     if bad:
         _say(bad, len(files), on_error)
@@ -47,13 +49,6 @@ def _say(bad, total, on_error):
     if len(bad) == total:
         raise ValueError(f"{count}, so on_error=\"skip\" would leave none:{shown}")
     warnings.warn(f"{count} and are left out:{shown}", stacklevel=5)
-
-
-def _unknown(files):
-    for file in files:
-        with contextlib.suppress(OSError):
-            if (key := _key(file)) not in _known:
-                yield key, file
 
 
 def _scan(files):
@@ -73,17 +68,21 @@ def _scan(files):
 
 def _fault(file):
     try:
-        key = _key(file)
-        if key not in _known:
-            with open(file, "rb") as opened:
-                _known[key] = fault(opened.read())
-        return _known[key]
+        with open(file, "rb") as opened:
+            reason = fault(opened.read())
     except OSError as error:
         return f"{type(error).__name__}: {error.strerror}"
+    if (key := _key(file)) is not None:
+        _known[key] = reason
+    return reason
 
 
 def _key(file):
-    status = os.stat(file)
+    """What tells a file from others and from itself after a change; None for one that isn't there."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
     return os.fspath(file), status.st_size, status.st_mtime_ns
 
 
