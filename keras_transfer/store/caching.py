@@ -244,7 +244,7 @@ def _complete(filler, verbose):
     shards, known = filler.shards, filler.source.count
     if (counts := shards.counts(known)) is not None:
         return counts  # without a lock: a complete store may lie where nothing can be written
-    lock = filelock.FileLock(shards.path / f".lock-{filler.worker[0]}")
+    lock = shards.lock(filler.worker[0])
     try:
         lock.acquire(timeout=1)
     except filelock.Timeout:

@@ -38,7 +38,8 @@ class Filler:
 
     def fill(self):
         """Computes the shards that are missing, and returns the rows of each view."""
-        self.shards.clean(0 if self.worker[1] == 1 else _OLD)
+        alone = self.worker[1] == 1 and not self.shards.used_by_others(self.worker[0])
+        self.shards.clean(0 if alone else _OLD)
         if not self.source.repeatable:  # what another pass began holds other rows
             self.shards.clear()
         try:

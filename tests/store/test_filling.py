@@ -1,5 +1,6 @@
 """Filling a store: only what is missing, shared by workers, gone on with after a kill, clear when it can't be done."""
 
+import contextlib
 import errno
 import os
 import re
@@ -104,6 +105,21 @@ def test_a_set_of_unknown_length_is_counted_where_shards_may_be_used_again(tmp_p
     assert unknown(again).fill() == [COUNT] and again.rows == 0
     (tmp_path / "0-000007" / "id.npy").unlink()
     assert unknown(torn).fill() == [COUNT] and torn.rows == COUNT - 7 * ROWS
+
+
+def test_what_a_worker_of_a_cluster_is_writing_stays_beside_a_run_outside_of_it(tmp_path):
+    for is_used in (True, False):  # a lock that nobody holds is of a run that has ended
+        folder = tmp_path / str(is_used)
+        begun = folder / ".0-000003.abcd"
+        begun.mkdir(parents=True)
+        (begun / "x0.npy").write_bytes(b"half")
+        f = filler(folder)
+        with f.shards.lock(1):
+            pass
+        with f.shards.lock(1) if is_used else contextlib.nullcontext():
+            assert f.fill() == [COUNT]
+        assert begun.exists() == is_used
+    assert np.array_equal(everything(f.shards)[0], numbers()[0] * 2)
 
 
 def test_two_workers_write_what_one_writes(tmp_path):
