@@ -3,6 +3,7 @@ import numbers
 import re
 
 import keras
+import numpy as np
 
 from . import _check, _compat
 from .network import model_of
@@ -18,6 +19,7 @@ _PATTERNS = [re.compile(p) for p in (
     r"(?!conv\dd)([a-z]+\d+[a-z]?)(?=_)",    # fire2_squeeze, conv1_bn; not conv2d_7, a name that Keras makes up
 )]
 _GROUPS = 10
+_LAST_SHARE = 0.25  # of the layers are tuned, if nothing is said
 
 
 def backbone_of(model):
@@ -61,6 +63,20 @@ def blocks(backbone):
             found.setdefault(name, []).extend(waiting)
             current, waiting = name, []
     return list(found.items())
+
+
+def last_quarter(backbone):
+    """Returns the name of the block that begins nearest to three quarters of the depth.
+
+    Raises:
+        ValueError: no layer of `backbone` has weights.
+    """
+    groups = blocks(backbone)
+    if not groups:
+        raise ValueError("No layer of the backbone has weights, so there is nothing to tune. Train the head only, with epochs=0.")
+    starts = np.cumsum([0] + [len(layers) for _, layers in groups[:-1]])
+    goal = (1 - _LAST_SHARE) * sum(len(layers) for _, layers in groups)
+    return groups[int(np.argmin(np.abs(starts - goal)))][0]
 
 
 def position(backbone, where, argument):

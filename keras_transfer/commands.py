@@ -10,10 +10,10 @@ import keras
 
 import keras_transfer as kt
 
-from . import _check, alone, evaluating, extracting, recipe, running
+from . import _check, alone, evaluating, extracting, running
 from ._files import atomic
 from .assembling import heads_of
-from .blocks import backbone_of
+from .blocks import backbone_of, last_quarter
 from .exporting.command import command as export  # noqa: F401
 from .multitask import naming
 from .reporting import command as reports
@@ -165,7 +165,7 @@ def _learner(options, model, weighting):
         return model
     last = _last(options)
     if options.epochs:  # what keeps gradients is made for the variables of the second phase
-        last(model) if callable(last) else kt.unfreeze(model, recipe.last_quarter(backbone_of(model)) if last is None else last)
+        last(model) if callable(last) else kt.unfreeze(model, last_quarter(backbone_of(model)) if last is None else last)
     return kt.MultiTask(model, weighting, at=options.at)
 
 
@@ -174,7 +174,7 @@ def _last(options):
         return options.last
     last = options.last
     return lambda model: kt.unfreeze(
-        model, recipe.last_quarter(backbone_of(model)) if last is None else last, norms=True
+        model, last_quarter(backbone_of(model)) if last is None else last, norms=True
     )
 
 

@@ -11,7 +11,7 @@ from .heads.head import class_names
 
 
 def check_data(model, dataset, argument, training=False):
-    """Refuses data whose labels don't fit the heads of `model`.
+    """Refuses data whose labels don't fit the heads of `model`, and returns them in the form that Keras takes.
 
     Args:
         model: what `kt.attach` returned.
@@ -19,17 +19,22 @@ def check_data(model, dataset, argument, training=False):
         argument: what the caller calls it, for the error.
         training: whether it's to be trained on, so that every head needs a label.
 
+    Returns:
+        `dataset`; arrays of NumPy's strings in it are arrays of objects then.
+
     Raises:
-        TypeError: `dataset` is none of these.
+        TypeError: `dataset` is none of these, or a tuple of something else than arrays.
         ValueError: it has no labels, a label's name is that of no head or a head has none, or a class number is
             outside those of its head; or of a head all labels for `training` are missing. Values are looked at where they
             are at hand: in arrays and sets of `kt.data`.
     """
     if dataset is None or isinstance(dataset, keras.utils.PyDataset):
-        return
+        return dataset
     if not isinstance(dataset, tuple) and not hasattr(dataset, "element_spec"):
         raise TypeError(f"`{argument}` must be a tf.data.Dataset, a keras.utils.PyDataset or a tuple of arrays "
                         f"(x, y). Received: {type(dataset).__name__}")
+    if isinstance(dataset, tuple):
+        dataset = keras.tree.map_structure(lambda leaf: _as_keras_takes_it(leaf, argument), dataset)
     element = dataset if isinstance(dataset, tuple) else dataset.element_spec
     if not isinstance(element, tuple) or len(element) not in (2, 3):
         raise ValueError(f"`{argument}` must give (x, y) or (x, y, sample_weight); it has no labels.")
@@ -41,6 +46,16 @@ def check_data(model, dataset, argument, training=False):
     for part, what in zip(element[1:], ("labels", "sample weights")):
         _check_names(part, names, argument, what)
     _check_values(model, dataset, element[1], names, argument, training)
+    return dataset
+
+
+def _as_keras_takes_it(leaf, argument):
+    if leaf is not None and not hasattr(leaf, "shape"):
+        raise TypeError(f"`{argument}` must hold arrays, and there is a {type(leaf).__name__} among them: {leaf!r:.40}. Lists of "
+                        "numbers or texts become one by np.array(...).")
+    if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "S":
+        leaf = np.char.decode(leaf, "utf-8")
+    return leaf.astype(object) if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "U" else leaf
 
 
 def _check_inputs(model, x, argument):

@@ -23,7 +23,6 @@ _PATIENCE = 5       # epochs without a better validation loss before a phase end
 _TUNING_RATE = 0.1  # of the rate that the head trains with
 _RATE_CALLBACKS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 _STEPS = 32         # of the small tail in one call of TensorFlow
-_LAST_SHARE = 0.25  # of the layers are tuned, if nothing is said
 
 
 def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=None, directory=None, seed=None,
@@ -81,8 +80,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     plan = _plan(model, head_epochs, epochs, last)
     tuning.check_phases(trained, plan)
     cache = _cache(cache, callbacks, deterministic)
-    check_data(model, train, "train", training=True)
-    check_data(model, validation, "validation")
+    train = check_data(model, train, "train", training=True)
+    validation = check_data(model, validation, "validation")
     if deterministic:
         import tensorflow as tf
 
@@ -114,21 +113,13 @@ def _plan(model, head_epochs, epochs, last):
                         f"Received: {type(model).__name__}")
     if not head_epochs + epochs:
         raise ValueError("`head_epochs` and `epochs` are both 0, so there is nothing to train.")
-    if _compat.graph(backbone) is not None and not callable(last):
-        last = last_quarter(backbone) if last is None else last
+    if _compat.graph(backbone) is not None and not callable(last) and (epochs or last is not None):
+        last = blocks.last_quarter(backbone) if last is None else last
         blocks.position(backbone, last, "last")
     elif callable(last) and epochs:
         last(model)  # what it refuses is refused now; the phases set the flags anew
     tune = last if callable(last) else lambda m: unfreeze(m, last)
     return [phase for phase in [("head", head_epochs, freeze), ("tune", epochs, tune)] if phase[1]]
-
-
-def last_quarter(backbone):
-    """Returns the name of the block that begins nearest to three quarters of the depth."""
-    groups = blocks.blocks(backbone)
-    starts = np.cumsum([0] + [len(layers) for _, layers in groups[:-1]])
-    goal = (1 - _LAST_SHARE) * sum(len(layers) for _, layers in groups)
-    return groups[int(np.argmin(np.abs(starts - goal)))][0]
 
 
 def _run(trained, plan, state, saved, keeper, data, callbacks):

@@ -32,6 +32,27 @@ def test_what_fits_is_taken(model, small_backbone):
     check_data(kt.attach(small_backbone(), kt.heads.Classifier(3)), (X, GOOD["colour"]), "train")
 
 
+@pytest.mark.parametrize("dtype", ["U", "S", object])
+def test_texts_come_out_as_objects_whatever_they_were(dtype):
+    text = keras.Input((), dtype="string")
+    model = kt.attach(keras.Model(text, keras.layers.TextVectorization(vocabulary=["a", "b"], output_mode="count")(text)),
+                      {"one": kt.heads.Classifier(2), "other": kt.heads.Regressor()})
+    x = np.array(["a b", "b", "a"]).astype(dtype)
+    y = {"one": np.array([0, 1, 0]), "other": np.ones(3, "float32")}
+    found, labels = check_data(model, (x, y), "train")
+    assert found.dtype == object and found.tolist() == ["a b", "b", "a"] and labels["one"] is y["one"]
+    learner = kt.MultiTask(model)
+    learner.compile(**kt.objectives(model))
+    assert learner.fit(x, y, validation_data=(x, y), epochs=2, verbose=0).epoch == [0, 1]
+    assert kt.fine_tune(model, (x, y), (x, y), head_epochs=1, epochs=0, cache=False, verbose=0).epoch == [0]
+
+
+@pytest.mark.parametrize("x, what", [([1.0, 2.0, 3.0, 4.0], "a float among them: 1.0"), (["a", "b"], "a str among them: 'a'")])
+def test_lists_of_numbers_or_texts_are_told_from_arrays(model, x, what):
+    with pytest.raises(TypeError, match=f"`train` must hold arrays, and there is {what}. Lists of numbers or texts become one by"):
+        check_data(model, (x, GOOD), "train")
+
+
 @pytest.mark.parametrize(
     "labels, error",
     [

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import keras_transfer as kt
 from keras_transfer.multitask.sharing.mmoe import MMoE
-from keras_transfer.recipe import last_quarter
+from keras_transfer.blocks import last_quarter
 from support import colour_task, run_python
 
 
@@ -290,6 +290,8 @@ def test_last_quarter_is_rounded_to_a_block(small_backbone):
     assert last_quarter(small_backbone()) == "block_3"
     mobile = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(32, 32, 3))
     assert last_quarter(mobile) == "block_13"
+    with pytest.raises(ValueError, match="No layer of the backbone has weights, so there is nothing to tune. .* epochs=0"):
+        last_quarter(keras.Sequential([keras.Input((4,)), keras.layers.Rescaling(0.5)]))
 
 
 @pytest.mark.parametrize(

@@ -144,8 +144,8 @@ def baselines(model, train, validation=None, *, epochs, optimizer=None, tasks=No
             raise ValueError(f"The head {task!r} has no metrics, so there is nothing to compare. Give it `metrics`, or leave it "
                              "out of `tasks`.")
     _check.whole(epochs, "epochs", least=1)
-    check_data(model, train, "train", training=True)
-    check_data(model, validation, "validation")
+    train = check_data(model, train, "train", training=True)
+    validation = check_data(model, validation, "validation")
     with model.distribute_strategy.scope():
         tail, train, validation = _on_features(model, train, validation, directory, store, verbose)
         found = {}

@@ -109,10 +109,12 @@ class MultiTask(_compat.Replicated, Stepping):
     def fit(self, *args, **options):
         given = inspect.signature(keras.Model.fit).bind(self, *args, **options).arguments
         del given["self"]
-        arrays = tuple(given[k] for k in ("x", "y", "sample_weight") if given.get(k) is not None)
-        data = given.get("x") if given.get("y") is None else arrays
-        check_data(self.model, data, "x", training=True)
-        check_data(self.model, given.get("validation_data"), "validation_data")
+        names = [name for name in ("x", "y", "sample_weight") if given.get(name) is not None]
+        if given.get("y") is None:
+            check_data(self.model, given.get("x"), "x", training=True)
+        else:
+            given.update(zip(names, check_data(self.model, tuple(given[name] for name in names), "x", training=True)))
+        given["validation_data"] = check_data(self.model, given.get("validation_data"), "validation_data")
         given["callbacks"] = [_Epochs(), *keras.tree.flatten(given.get("callbacks") or [])]
         return super().fit(**given)
 

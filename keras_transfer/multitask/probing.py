@@ -39,7 +39,7 @@ def first_batches(model, dataset, count):
         dataset: a `tf.data.Dataset`, a `keras.utils.PyDataset` or a tuple of arrays, as for `fit`.
         count: a number.
     """
-    check_data(model_of(model), dataset, "dataset")
+    dataset = check_data(model_of(model), dataset, "dataset")
     if isinstance(dataset, keras.utils.PyDataset):
         found = [dataset[k] for k in range(min(count, dataset.num_batches or count))]
     elif isinstance(dataset, tuple):
