@@ -61,7 +61,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
             With `deterministic`, "auto" and True compute in TensorFlow.
         deterministic: whether TensorFlow is told to give the same bits each time, for the rest of the process.
         callbacks: further Keras callbacks, begun and ended once in each phase. With a `LearningRateScheduler` or
-            `ReduceLROnPlateau` among them the rate is theirs.
+            `ReduceLROnPlateau` among them the rate is theirs. They see the plain model, so that without a learner a loss
+            that is NaN ends training after its epoch then, and not at its batch.
         verbose: as in `fit`: "auto", 0, 1 or 2.
 
     Returns:
@@ -70,7 +71,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
 
     Raises:
         ValueError: an argument is out of range, labels don't fit the heads, `last` is not in the backbone, or the
-            directory holds the checkpoint of another run.
+            directory holds the checkpoint of another run; or a loss is NaN or infinite: of several heads, it's named
+            with its batch before any weight has changed.
         RuntimeError: another run uses the directory.
 
     Example:
