@@ -44,8 +44,16 @@ def decode(bytes, size, fit="stretch"):
     image, covered, turn = picture(tf.convert_to_tensor(bytes, tf.string), shrink)
     target = tf.stack(upright_size(height, width, turn))  # of the pixels as they lie: few are then left to be turned
     scale, shift = place(covered, tf.cast(target, tf.float32))
-    image = tf.raw_ops.ScaleAndTranslate(images=image[None], size=target, scale=scale, translation=shift,
-                                         kernel_type="triangle", antialias=True)[0]
+
+    def filtered():
+        return tf.raw_ops.ScaleAndTranslate(images=image[None], size=target, scale=scale, translation=shift,
+                                            kernel_type="triangle", antialias=True)
+
+    def enlarged():  # where nothing is to be filtered: the same numbers in a fifth of the time
+        return tf.raw_ops.ResizeBilinear(images=image[None], size=target, half_pixel_centers=True)
+
+    whole = fit == "stretch" and tf.reduce_all(scale >= 1)
+    image = (filtered() if whole is False else tf.cond(whole, enlarged, filtered))[0]
     return tf.ensure_shape(upright(image, turn), (height, width, 3))
 
 

@@ -1,4 +1,6 @@
 """Encoded photos to pixels in TensorFlow operations: one reader a format, each checking the header before it decodes."""
+import functools
+
 import tensorflow as tf
 
 from .animation import first_frame
@@ -9,6 +11,8 @@ MOST_PIXELS = 200_000_000  # a few bytes can claim 60,000 x 60,000 pixels, which
 MAGIC = {"JPEG": (0, b"\xff\xd8\xff"), "PNG": (0, b"\x89PNG\r\n\x1a\n"), "GIF": (0, b"GIF8"), "BMP": (0, b"BM"),
          "WebP": (8, b"WEBP")}
 RATIOS = (1, 2, 4, 8)
+# How most JPEGs without EXIF begin: a JFIF block of 16 bytes, and then no other block of application data (None: any byte).
+PLAIN_JPEG = (*b"\xff\xd8\xff\xe0\0\x10JFIF\0", *[None] * 9, *b"\xff\xdb")
 
 
 def picture(bytes, shrink):
@@ -26,11 +30,24 @@ def picture(bytes, shrink):
     Raises:
         tf.errors.InvalidArgumentError: when run, for bytes that aren't one whole photo of a known format.
     """
+    # TensorFlow's executor walks through every node of a branch that isn't taken, which costs as much as decoding a small
+    # photo; a function that stays one is a single node.
+    others = tf.function(lambda: _no_jpeg(bytes), experimental_attributes={"_noinline": True})
+    return tf.cond(_matches(bytes, MAGIC["JPEG"][1]), lambda: _jpeg(bytes, shrink), others)
+
+
+def _matches(bytes, pattern):
+    """Whether a scalar string begins with a pattern, bytes or None for any: without a copy of the whole file."""
+    found = tf.io.decode_raw(bytes, tf.uint8, fixed_length=len(pattern))
+    return tf.reduce_all((found == [byte or 0 for byte in pattern]) | [byte is None for byte in pattern])
+
+
+def _no_jpeg(bytes):
     data = content(bytes)
-    matches = tf.stack([begins(data, at, magic) for at, magic in MAGIC.values()] + [True])
-    readers = (lambda: _jpeg(bytes, data, shrink), lambda: _png(bytes, data), lambda: _gif(bytes, data),
-               lambda: _bmp(bytes, data), lambda: _webp(bytes, data), lambda: _unknown(bytes))
-    return tf.switch_case(tf.argmax(tf.cast(matches, tf.int32), output_type=tf.int32), readers)
+    readers = {"PNG": _png, "GIF": _gif, "BMP": _bmp, "WebP": _webp}
+    matches = tf.stack([begins(data, *MAGIC[kind]) for kind in readers] + [True])
+    branches = [functools.partial(read, bytes, data) for read in readers.values()] + [lambda: _unknown(bytes)]
+    return tf.switch_case(tf.argmax(tf.cast(matches, tf.int32), output_type=tf.int32), branches)
 
 
 def _as_it_is(image):
@@ -56,10 +73,11 @@ def _unknown(bytes):
     return _as_it_is(tf.zeros((tf.strings.length(bytes), 1, 3), tf.uint8))
 
 
-def _jpeg(bytes, data, shrink):
+def _jpeg(bytes, shrink):
     """Grey, RGB or CMYK; scaled down by the decoder itself."""
+    turn = tf.cond(_matches(bytes, PLAIN_JPEG), lambda: tf.constant(1, tf.int64), lambda: orientation(content(bytes)))
     size = tf.cast(tf.io.extract_jpeg_shape(bytes)[:2], tf.int64)
-    bytes, turn = _limited(bytes, size[0], size[1], "JPEG"), orientation(data)
+    bytes = _limited(bytes, size[0], size[1], "JPEG")
     factor = tf.cast(shrink(*upright_size(size[0], size[1], turn)), tf.float32)
     choice = tf.reduce_sum(tf.cast(factor >= tf.constant(RATIOS[1:], tf.float32), tf.int32))
 

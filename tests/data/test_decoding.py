@@ -28,6 +28,15 @@ def test_stretch_is_pillows_bilinear(smooth, encoded, size):
     np.testing.assert_allclose(photo, by_pillow(bytes, size), atol=1.01)
 
 
+@pytest.mark.parametrize("size", [(37, 53), (38, 53), (37, 120), (90, 101)])
+def test_enlarging_gives_what_the_filter_would_give(smooth, encoded, size):
+    photo = smooth(37, 53)
+    scale = np.array(size, "float32") / [37, 53]
+    wanted = tf.raw_ops.ScaleAndTranslate(images=np.asarray(photo)[None], size=size, scale=tf.constant(scale, tf.float32),
+                                          translation=tf.zeros(2), kernel_type="triangle", antialias=True)[0]
+    np.testing.assert_allclose(decode(encoded(photo, "PNG"), size), wanted, atol=1e-3)
+
+
 def test_downscaling_is_antialiased():
     stripes = np.tile(np.array([0, 255], "uint8")[None, :, None], (32, 32, 3))
     np.testing.assert_allclose(decode(png(stripes), 8)[2:-2, 2:-2], 127.5, atol=1)
