@@ -261,6 +261,16 @@ def live_statistics(model):
     return [v for layer in leaves for v in layer._non_trainable_variables if "float" in v.dtype]
 
 
+def changed_by_passes(model):
+    """The variables of `model` that a pass in training mode changes: statistics, counters, and kernels that are normalized.
+
+    The states of random generators are not among them: what was drawn is drawn.
+    """
+    live = [layer for layer in flat_layers(model) if layer.trainable]
+    kernels = [layer.kernel for layer in live if isinstance(layer, keras.layers.SpectralNormalization)]
+    return [v for layer in live for v in layer._non_trainable_variables if "seed_generator" not in v.path] + kernels
+
+
 def average_changes(variables, before, rows):
     """Gives each of `variables` its value in `before` plus the mean change over the replicas, each counting its `rows`.
 

@@ -24,17 +24,24 @@ class Faults:
         self.noted = tf.Variable([-1, 0], dtype=tf.int64, trainable=False) if compiled else None  # what, and in which batch
         self.epoch = None  # which `fit` is in
 
-    def check(self, losses, gramian, batch, held=()):
+    def check(self, batch, held=(), *, losses=None, total=(), gramian=(), gradients=()):
         """Returns what must be known before anything is assigned: a bool scalar, whether all is finite.
 
         Args:
-            losses: `(tasks,)`.
-            gramian: `(tasks, tasks)`, or None.
             batch: its number in the epoch, from 1 on.
             held: `[(variable, value)]`: what the variables get back if it isn't.
+            losses: `(tasks,)`; or a function that returns them, called only if `total` isn't finite; or None.
+            total: the sum of the losses, those of the layers among them.
+            gramian: `(tasks, tasks)`.
+            gradients: a list of tensors.
         """
-        good = tf.concat([tf.math.is_finite(losses), [True if gramian is None else tf.reduce_all(tf.math.is_finite(gramian))]], 0)
-        which, batch, fine = tf.argmin(tf.cast(good, tf.int32)), tf.cast(batch, tf.int64), tf.reduce_all(good)
+        whole = [tf.reduce_all(tf.math.is_finite(given)) for given in (total, gramian, squares_of(gradients))]
+        each = losses
+        if callable(losses):
+            each = tf.cond(whole[0], lambda: tf.zeros(len(self.tasks)), losses)
+        each = tf.ones(len(self.tasks), bool) if losses is None else tf.math.is_finite(each)
+        good, batch = tf.concat([each, whole], 0), tf.cast(batch, tf.int64)
+        which, fine = tf.argmin(tf.cast(good, tf.int32)), tf.reduce_all(good)
         if self.noted is not None:
             before = self.noted[0] < 0
             self.noted.assign(tf.where(before & ~fine, tf.stack([which, batch]), self.noted))
@@ -69,10 +76,16 @@ class Faults:
         return told
 
     def _error(self, which, batch):
-        what = (f"The loss of task {self.tasks[which]!r} is" if which < len(self.tasks) else
-                "Products of the tasks' gradients are")
+        what = ([f"The loss of task {task!r} is" for task in self.tasks] + [
+            "The loss of the layers (regularizers, `add_loss`) is", "Products of the tasks' gradients are", "Gradients are"])[which]
         where = f"batch {batch}" if self.epoch is None else f"batch {batch} of epoch {self.epoch}"
         return ValueError(f"{what} NaN or infinite in {where}. {_ADVICE}")
+
+
+def squares_of(gradients):
+    """Returns the sum of the squares of all numbers, finite only if all of them are: one pass, and no mask to be kept."""
+    numbers = [tf.cast(g.values if isinstance(g, tf.IndexedSlices) else g, tf.float32) for g in gradients if g is not None]
+    return tf.add_n([tf.nn.l2_loss(n) for n in numbers]) if numbers else 0.0
 
 
 def held(variables):

@@ -25,7 +25,7 @@ class MultiTask(_compat.Replicated, Stepping):
     their means over the steps with labels; `loss` is the plain sum of the losses, each times its loss weight, also while
     the method weighs them otherwise, so that it's the one that `evaluate` gives.
 
-    With `weighting=None` it trains as the model alone would, to the bit. With any weighting and with none a loss that is NaN or
+    With `weighting=None` it trains as the model alone would, to the bit (compiled by XLA, within rounding). With any weighting and with none a loss that is NaN or
     infinite ends training at its batch, named, before any weight has changed. The plain sum, or `kt.multitask.Uncertainty`,
     is the one to begin with: methods on gradients take a backward pass a task (`kt.multitask.cost` measures it), and are
     worth it where tasks are at odds (`kt.multitask.conflicts` shows whether they are).
@@ -49,8 +49,9 @@ class MultiTask(_compat.Replicated, Stepping):
     """
 
     def __init__(self, model, weighting=None, *, at=None, **options):
-        super().__init__(**options)
-        self.tasks = _tasks(model)
+        tasks = _tasks(model)
+        super().__init__(**{"dtype": model.dtype_policy, **options})  # which decides whether float16 is scaled
+        self.tasks = tasks
         if weighting is not None and not isinstance(weighting, Weighting):
             raise TypeError("`weighting` must be one of kt.multitask, such as kt.multitask.PCGrad(), or None. "
                             f"Received: {weighting!r}")
@@ -97,6 +98,9 @@ class MultiTask(_compat.Replicated, Stepping):
         if not force and self._compiled_flags != trainable_flags(self.model):
             raise ValueError("What trains has changed since `compile` (freeze, unfreeze or a `trainable` flag). Call "
                              "`learner.compile(...)` again before `fit`.")
+        if not self.model.trainable_variables:
+            raise ValueError("Nothing of the model trains: all its layers are frozen. Unfreeze its heads, or the model "
+                             "(`model.trainable = True`), and compile again.")
         if self.train_function is None or force:
             self.faults = Faults(self.tasks, compiled=self.jit_compile)
             self.kept = _kept(self.model, self.weighting)
@@ -138,11 +142,16 @@ class _Epochs(keras.callbacks.Callback):
         self.model.batch.assign(0)
         self.model.faults.epoch = epoch + 1
 
+    def on_train_end(self, logs=None):
+        self.model.faults.epoch = None
+
     def on_test_begin(self, logs=None):
         self.model.shown.in_epoch = False
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.shown.in_epoch = False
+        if not int(self.model.batch):
+            raise ValueError("The data gave no batch at all: there is nothing to train on.")
         lacking = [task for task, count in zip(self.model.tasks, self.model.labelled.numpy()) if not count]
         if lacking:
             raise ValueError(f"In a whole epoch no label was seen for the head {lacking[0]!r}. Give it labels, or make the model "

@@ -1,5 +1,6 @@
 """The loss of each task, what is there of its labels, and what is wrong with it."""
 import math
+import numbers
 
 import keras
 import tensorflow as tf
@@ -47,7 +48,7 @@ def _check_weights(weights, tasks):
         raise ValueError(f"`loss_weights` must be a dict with a number for each of the heads {', '.join(tasks)}. Received: "
                          f"{weights!r}")
     for task, weight in (weights or {}).items():
-        if not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+        if not isinstance(weight, numbers.Real) or not 0 <= weight < math.inf:
             raise ValueError(f"`loss_weights` must be numbers of at least 0. Received for {task!r}: {weight!r}")
 
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 from .. import _compat
 from ..distributing import summed
 from ..network import Learner
-from .faults import give_back, held
+from .faults import give_back, held, squares_of
 from .gradients import TaskGradients, step_of, total_of
 from .weighting.weighting import Weighting, gramian_of, weighted
 
@@ -22,7 +22,7 @@ class Stepping(Learner):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if self.weighting is None:
             return self._plain_step(x, y, sample_weight)
-        before = held(_compat.live_statistics(self.model))
+        before = held(_compat.changed_by_passes(self.model))
         with tf.GradientTape(persistent=True) as tape:
             features = None if self.trunk is None else self.trunk(x, training=True)
             with tf.GradientTape(persistent=True) as upper:  # which ends at the features, where the tape goes on
@@ -36,7 +36,8 @@ class Stepping(Learner):
         seen, *seen_in_halves = (summed(self.task_losses.seen(part), self.distribute_strategy)
                                  for part in [y, *(_halves(y, whole=False) if halves else [])])
         losses = summed(tf.stack(losses), self.distribute_strategy)
-        step = _Step(self, tape, scaled, list(zip(halves, seen_in_halves)), penalty, losses, seen > 0, before)
+        step = _Step(self, tape, scaled, list(zip(halves, seen_in_halves)), penalty, losses, seen > 0, before,
+                     summed(total, self.distribute_strategy))
         weights = step.take(features, upper)
         self.labelled.assign_add(seen)
         for place, tracker in enumerate(self.shown.weights):
@@ -47,18 +48,27 @@ class Stepping(Learner):
 
     def _plain_step(self, x, y, sample_weight):
         """Keras's own, to the bit, but for a look at the losses before anything has changed."""
-        before = held(_compat.live_statistics(self.model))
+        before = held(_compat.changed_by_passes(self.model))
         with tf.GradientTape() as tape:
             y_pred = self(x, training=True)
             total = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
             scaled = self.optimizer.scale_loss(total)
         self._log_loss(total, x)
-        losses = summed(tf.stack(self.task_losses(y, y_pred, sample_weight)), self.distribute_strategy)
-        fine = self.faults.check(losses, None, self.batch.assign_add(1, read_value=True), before)
         gradients = tape.gradient(scaled, self.trainable_variables)
+        may_overflow = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        everywhere = summed([total, 0.0 if may_overflow else squares_of(gradients)], self.distribute_strategy)
+        by_name = isinstance(y, dict)  # a PyDataset may give a tuple, which Keras takes, too
+        each = (lambda: tf.stack(self.task_losses(y, y_pred, sample_weight))) if by_name else None
+        fine = self.faults.check(self.count(total), before, losses=each, total=everywhere[0],
+                                 gradients=everywhere[1:])
         self.faults.guard(fine, lambda: self.optimizer.apply(gradients, self.trainable_variables))
-        self.labelled.assign_add(summed(self.task_losses.seen(y), self.distribute_strategy))
+        self.labelled.assign_add(summed(self.task_losses.seen(y), self.distribute_strategy) if by_name else tf.ones(len(self.tasks)))
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def count(self, after):
+        """The number of this batch, counted after a tensor is known: a step that finds no batch any more must not count."""
+        with tf.control_dependencies([after]):
+            return self.batch.assign_add(1, read_value=True)
 
     def reset_metrics(self):
         super().reset_metrics()
@@ -89,7 +99,7 @@ class Stepping(Learner):
         return tf.add_n(self.losses) / self.replicas if self.losses else 0.0
 
     def _look_again(self, x, y, sample_weight, present):
-        before = held(_compat.live_statistics(self.model))
+        before = held(_compat.changed_by_passes(self.model))
         losses = tf.stack(self.task_losses(y, self(x, training=True), sample_weight))
         give_back(before)
         self.weighting.after_update(summed(losses, self.distribute_strategy), present)
@@ -117,14 +127,15 @@ class _Step:
         losses: `(tasks,)`, of all replicas.
         present: bool `(tasks,)`.
         before: `[(variable, value)]`: what a step that is left out must not have changed.
+        total: the sum of the losses of all replicas, those of the layers among them.
     """
 
-    def __init__(self, learner, tape, scaled, halves, penalty, losses, present, before):
+    def __init__(self, learner, tape, scaled, halves, penalty, losses, present, before, total):
         self.learner, self.tape, self.scaled, self.halves, self.penalty = learner, tape, scaled, halves, penalty
-        self.losses, self.present, self.before = losses, present, before
+        self.losses, self.present, self.before, self.total = losses, present, before, total
         self.scale, self.strategy = learner.optimizer.scale_loss(tf.ones(())), learner.distribute_strategy
         self.may_overflow = isinstance(learner.optimizer, keras.optimizers.LossScaleOptimizer)
-        if self.may_overflow:
+        if not learner.weighting.keeps_gradients or self.may_overflow:  # what is kept is large, and of shared gradients only
             self.before = [*before, *held(learner.weighting.non_trainable_variables)]
         self.sound = tf.constant(True)
         self.own = learner.weighting.trainable_variables
@@ -144,7 +155,7 @@ class _Step:
 
     def _by_losses(self, weighting):
         """One backward pass, through all losses at once."""
-        self._check(None)
+        self._check()
         weights, own = weighting.weigh(self.losses, None, self.present)
         targets, factors = self.scaled, tf.unstack(weights, len(self.learner.tasks))
         if self.penalty is not None:
@@ -195,21 +206,25 @@ class _Step:
 
     def _weighed(self, shared, gramian):
         """The step of the method, and its weights; an overflow of float16 is no fault, but leaves the step out."""
-        self._check(None if self.may_overflow else gramian)
+        self._check(() if self.may_overflow else gramian)
         self.sound = tf.reduce_all(tf.math.is_finite(gramian))
         return step_of(self.learner.weighting, shared, self.losses, gramian, self.present & self.sound)
 
-    def _check(self, gramian):
-        batch = self.learner.batch.assign_add(1, read_value=True)
-        self.fine = self.learner.faults.check(self.losses, gramian, batch, self.before)
-        self.present &= self.fine  # without any task a method changes nothing
+    def _check(self, gramian=()):
+        self.batch = self.learner.count(self.losses)
+        fine = self.learner.faults.check(self.batch, self.before, losses=self.losses, total=self.total, gramian=gramian)
+        self.present &= fine  # without any task a method changes nothing
 
     def _apply(self, gradients, own):
         pairs = [(g, v) for g, v in zip([*gradients, *own], [*self.network, *self.own]) if g is not None]
         gradients, variables = map(list, zip(*pairs))
         if self.may_overflow:
-            gradients = self._all_or_none(gradients)
-        self.learner.faults.guard(self.fine, lambda: self.learner.optimizer.apply(gradients, variables))
+            gradients, squares = self._all_or_none(gradients), 0.0
+        else:
+            squares = summed(squares_of(gradients), self.strategy)
+        fine = self.learner.faults.check(self.batch, self.before, gradients=[squares])
+        self.present &= fine
+        self.learner.faults.guard(fine, lambda: self.learner.optimizer.apply(gradients, variables))
 
     def _all_or_none(self, gradients):
         """After an overflow all is as it was, on every replica; the optimizer itself looks at the first one only."""

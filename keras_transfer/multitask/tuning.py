@@ -2,8 +2,9 @@
 import keras
 
 from .. import _compat
-from ..network import model_of
+from ..network import Network, model_of
 from .learner import MultiTask
+from .losses import TaskLosses
 from .reaching import shared_variables
 from .weighting import Equal
 
@@ -24,8 +25,7 @@ def in_phase(learner, part, settings=None):
             which tells of a loss that is NaN before it does harm; None: `part` itself, as callbacks may expect it.
     """
     if model_of(learner) is learner:
-        loss = (settings or {}).get("loss")
-        return MultiTask(part) if isinstance(loss, dict) and len(loss) > 1 and set(loss) == set(part.output_names) else part
+        return part if settings is None else _watched(part, settings)
     weighting, at = learner.weighting, learner.at
     if weighting is None or not weighting.reads_gradients:
         at = None
@@ -36,6 +36,18 @@ def in_phase(learner, part, settings=None):
     if part is learner.model and weighting is learner.weighting and at == learner.at:
         return learner
     return MultiTask(part, weighting, at=at)
+
+
+def _watched(part, settings):
+    """Returns a learner without a weighting; or `part`, if it trains in a way of its own, or by other losses than one a head."""
+    own = any(getattr(type(part), name) not in (getattr(keras.Model, name), getattr(Network, name))
+              for name in ("train_step", "compute_loss", "compute_metrics"))
+    try:
+        learner = MultiTask(part)
+        TaskLosses(learner.tasks, settings.get("loss"), settings.get("loss_weights"))
+    except (ValueError, TypeError):
+        return part
+    return part if own else learner
 
 
 def takes_features(learner):

@@ -39,7 +39,7 @@ def test_it_tells_the_first_task_or_the_gradients_and_the_batch(graph, compiled)
     faults = Faults(["a", "b"], compiled)
 
     def check(losses, gramian, batch):
-        return faults.check(losses, gramian, batch)
+        return faults.check(batch, losses=losses, gramian=() if gramian is None else gramian)
 
     run = faults.watched(tf.function(check) if graph else check)
     assert bool(run(tf.constant([1.0, 2.0]), GRAMIAN, 4)) and bool(run(tf.constant([1.0, 2.0]), None, 4))
@@ -57,6 +57,14 @@ def test_it_tells_the_first_task_or_the_gradients_and_the_batch(graph, compiled)
         raised_by(run, tf.ones(2), bad, 11)
         == f"Products of the tasks' gradients are NaN or infinite in batch 11. {ADVICE}"
     )
+    assert raised_by(faults.watched(lambda: faults.check(5, total=nan))) == (
+        f"The loss of the layers (regularizers, `add_loss`) is NaN or infinite in batch 5. {ADVICE}")
+    assert raised_by(faults.watched(lambda: faults.check(5, gradients=[tf.ones(3), None, tf.constant([1.0, inf])]))) == (
+        f"Gradients are NaN or infinite in batch 5. {ADVICE}")
+    asked = []
+    assert bool(faults.check(5, total=1.0, losses=lambda: asked.append(1))) and not asked  # only where the sum is none
+    assert raised_by(faults.watched(lambda: faults.check(5, total=nan, losses=lambda: tf.constant([1.0, inf])))).startswith(
+        "The loss of task 'b' is NaN or infinite in batch 5.")
     faults.epoch = 7
     assert raised_by(run, tf.constant([1.0, nan]), GRAMIAN, 4).startswith("The loss of task 'b' is NaN or infinite in batch 4 of epoch 7.")
     assert bool(run(tf.ones(2), GRAMIAN, 4))
@@ -68,11 +76,11 @@ def test_under_xla_the_first_fault_of_several_steps_is_told_and_none_after_it_is
 
     def steps():
         for batch, losses in enumerate([[1.0, 1.0], [1.0, nan], [1.0, 1.0], [nan, 1.0]], 1):
-            seen.append(bool(faults.check(tf.constant(losses), None, batch)))
+            seen.append(bool(faults.check(batch, losses=tf.constant(losses))))
 
     assert raised_by(faults.watched(steps)).startswith("The loss of task 'b' is NaN or infinite in batch 2.")
     assert seen == [True, False, False, False]
-    assert bool(faults.check(tf.ones(2), None, 0))
+    assert bool(faults.check(0, losses=tf.ones(2)))
 
 
 def test_other_errors_go_through():
@@ -92,7 +100,7 @@ def test_what_is_held_is_given_back_before_the_step_is_stopped(graph):
     def step(losses):
         before = held([variable])
         variable.assign([np.nan, 5.0])
-        return faults.check(losses, None, 0, before)
+        return faults.check(0, before, losses=losses)
 
     for compiled in (True, False):
         variable.assign([1.0, 2.0])
@@ -205,17 +213,83 @@ def rooted(y_true, y_pred):
     )
 
 
+@pytest.mark.parametrize("name", ["PCGrad", "MoCo", "None", "Equal", "DWA"])
 @pytest.mark.parametrize("mode, at", [("eager", None), ("eager", "features"), ("graph", None), ("jit", None)])
-def test_gradients_that_are_no_numbers_change_nothing(mode, at):
+def test_gradients_that_are_no_numbers_change_nothing(mode, at, name):
+    if at and name == "MoCo":
+        at = None
     x, y = small.data()
     model = small.network()
     loss = {**kt.objectives(model)["loss"], "age": rooted}
-    learner = small.learner(kt.multitask.PCGrad(), model=model, at=at, loss=loss, **MODES[mode])
-    before = small.weights(model)
+    learner = small.learner(method(name), model=model, at=at, loss=loss, **MODES[mode])
+    before = everything(learner)
     said = raised_by(learner.train_on_batch, x, y)
-    assert said == f"Products of the tasks' gradients are NaN or infinite in batch 1. {ADVICE}"
-    untouched(before, small.weights(model))
+    what = "Products of the tasks' gradients" if name in ("PCGrad", "MoCo") else "Gradients"
+    assert said == f"{what} are NaN or infinite in batch 1. {ADVICE}"
+    untouched(before, everything(learner))
     assert int(learner.optimizer.iterations) == 0
+
+
+@pytest.mark.parametrize("name, at", [("None", None), ("Uncertainty", None), ("PCGrad", None), ("PCGrad", "features")])
+def test_a_nan_that_relu_takes_out_of_the_losses_is_found_in_the_gradients(name, at):
+    """TensorFlow's ReLU gives 0 for NaN on a processor, so that losses are finite and gradients aren't."""
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(5, activation="relu", name="block_1")(inputs)
+    model = kt.attach(keras.Model(inputs, keras.layers.Dense(5, name="block_2")(hidden)), {
+        "size": kt.heads.Regressor(), "age": kt.heads.Regressor()})
+    x, y = small.data(tasks=("size", "age"))
+    x[3, 1] = np.nan
+    learner = small.learner(method(name), model=model, at=at, eager=False)
+    before = everything(learner)
+    said = raised_by(learner.train_on_batch, x, y)
+    assert "are NaN or infinite in batch 1. No weight was trained by that step." in said
+    untouched(before, everything(learner))
+
+
+class Adds(keras.layers.Layer):
+    """A loss of its own that is infinite."""
+
+    def call(self, x):
+        self.add_loss(keras.ops.sum(x) * 0.0 + np.inf)
+        return x
+
+
+@pytest.mark.parametrize("name", ["None", "Uncertainty", "PCGrad"])
+def test_the_loss_of_a_layer_is_told_too(name):
+    inputs = keras.Input((4,))
+    model = kt.attach(keras.Model(inputs, Adds()(keras.layers.Dense(5, name="block_1")(inputs))), {
+        "size": kt.heads.Regressor(), "age": kt.heads.Regressor()})
+    learner = small.learner(method(name), model=model, eager=False)
+    before = everything(learner)
+    x, y = small.data(tasks=("size", "age"))
+    assert raised_by(learner.train_on_batch, x, y) == (
+        f"The loss of the layers (regularizers, `add_loss`) is NaN or infinite in batch 1. {ADVICE}")
+    untouched(before, everything(learner))
+
+
+@pytest.mark.parametrize("name", ["None", "Uncertainty"])
+def test_what_a_pass_changes_besides_statistics_is_given_back(name):
+    """The kernel that spectral normalization divides in every pass, its vector, and a counter of batches."""
+
+    class Counts(keras.layers.Layer):
+        def build(self, shape):
+            self.count = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="count")
+
+        def call(self, x):
+            self.count.assign_add(1)
+            return x
+
+    inputs = keras.Input((4,))
+    normalized = keras.layers.SpectralNormalization(keras.layers.Dense(5), name="block_1")(inputs)
+    model = kt.attach(keras.Model(inputs, Counts(name="block_2")(normalized)), {
+        "size": kt.heads.Regressor(), "age": kt.heads.Regressor()})
+    learner = small.learner(method(name), model=model, eager=False)
+    x, y = small.data(tasks=("size", "age"))
+    learner.train_on_batch(x, y)
+    before = everything(learner)
+    assert any(path.endswith("vector_u") for path in before) and before["block_2/count"] >= 1
+    assert "task 'age'" in raised_by(learner.train_on_batch, x, {**y, "age": np.full(12, np.inf, "float32")})
+    untouched(before, everything(learner))
 
 
 @pytest.mark.parametrize("make", [lambda: None, kt.multitask.Uncertainty])

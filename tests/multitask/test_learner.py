@@ -55,6 +55,67 @@ def test_without_a_weighting_it_trains_exactly_as_the_model_alone(changes):
     assert "age_weight" not in plain and "val_loss" in plain
 
 
+class Counting(keras.losses.MeanSquaredError):
+    """Changes with every call that it gets."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = tf.Variable(0.0)
+
+    def call(self, y_true, y_pred):
+        return super().call(y_true, y_pred) * (1 + self.calls.assign_add(1.0, read_value=True))
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_without_a_weighting_losses_are_computed_once(eager):
+    found, (x, y) = [], small.data(12)
+    for wrap in (lambda model: model, kt.MultiTask):
+        model, counting = small.network(), Counting()
+        trained = wrap(model)
+        loss = {**kt.objectives(model)["loss"], "size": counting}
+        trained.compile(optimizer=keras.optimizers.SGD(0.01), loss=loss, run_eagerly=eager)
+        for _ in range(3):
+            trained.train_on_batch(x, y)
+        found.append([float(counting.calls), *(w.numpy() for w in model.weights)])
+    assert found[0][0] == found[1][0] > 0
+    assert all(np.allclose(a, b, rtol=0, atol=1e-6) for a, b in zip(*found))
+
+
+def test_a_py_dataset_may_give_a_tuple_of_labels():
+    class Rows(keras.utils.PyDataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, k):
+            x, y = small.data(4, seed=k)
+            return x, tuple(y[task] for task in sorted(y))
+
+    learner = small.learner(None, eager=False)
+    assert learner.fit(Rows(workers=1), verbose=0).epoch == [0]
+
+
+def test_float16_of_the_model_is_scaled_whatever_the_policy_is_now():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = small.network()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert isinstance(small.learner(None, model=model).optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+@pytest.mark.parametrize("make", [lambda: None, kt.multitask.PCGrad, kt.multitask.Uncertainty])
+def test_a_model_of_which_nothing_trains_is_refused(make):
+    model = small.network()
+    model.trainable = False
+    learner = small.learner(make(), model=model)
+    assert "Nothing of the model trains: all its layers are frozen." in raised_by(lambda: learner.fit(*small.data(), verbose=0))
+
+
+def test_a_set_that_gives_no_batch_is_told_as_empty():
+    nothing = tf.data.Dataset.from_tensor_slices(small.data()).filter(lambda *_: False).batch(4)
+    assert "The data gave no batch at all" in raised_by(lambda: small.learner(None, eager=False).fit(nothing, verbose=0))
+
+
 @pytest.mark.parametrize("at", [None, "features"])
 @pytest.mark.parametrize("make", EQUAL)
 def test_weights_of_one_are_the_plain_sum(make, at):

@@ -1,6 +1,7 @@
 """A learner in the phases of fine_tune: which weighting, where, on which part of the model."""
 
 import keras
+import numpy as np
 import pytest
 
 import keras_transfer as kt
@@ -30,8 +31,22 @@ def test_a_plain_model_is_its_own_learner(model):
 def test_a_plain_model_of_several_heads_with_a_loss_for_each_is_watched(model):
     found = tuning.in_phase(model, model, kt.objectives(model))
     assert isinstance(found, kt.MultiTask) and found.model is model and found.weighting is None
-    for loss in ("mse", {"colour": "mse"}, None):
+    each = kt.objectives(model)["loss"]
+    for loss in ("mse", {"colour": "mse"}, {"colour": ["mse"], "light": ["mse"]}, {"colour": None, "light": "mse"}, None):
         assert tuning.in_phase(model, model, {"loss": loss}) is model
+    for weights in ([0.5, 1.0], {"colour": -0.1, "light": 1.0}):
+        assert tuning.in_phase(model, model, {"loss": each, "loss_weights": weights}) is model
+    weights = {"colour": np.float32(0.5), "light": 1}
+    assert isinstance(tuning.in_phase(model, model, {"loss": each, "loss_weights": weights}), kt.MultiTask)
+
+
+@pytest.mark.parametrize("name", ["train_step", "compute_loss", "compute_metrics"])
+def test_a_model_that_trains_in_a_way_of_its_own_does_so(small_backbone, name):
+    backbone = small_backbone()
+    own = type("Own", (keras.Model,), {name: lambda self, *args, **options: getattr(keras.Model, name)(self, *args, **options)})
+    features = backbone(backbone.inputs[0])
+    model = own(backbone.inputs, {"a": keras.layers.Dense(1, name="a")(features), "b": keras.layers.Dense(1, name="b")(features)})
+    assert tuning.in_phase(model, model, {"loss": {"a": "mse", "b": "mse"}}) is model
 
 
 def test_the_learner_itself_trains_the_whole_model(model):
