@@ -1,6 +1,7 @@
 """Argument checks whose errors say what came, what was wanted and what to do."""
 import difflib
 import importlib
+import math
 import numbers
 import os
 import re
@@ -35,6 +36,27 @@ def share(value, what, below=1.0):
     """Refuses all but numbers from 0 up to, but not including, `below`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < below:
         raise ValueError(f"`{what}` must be a share: at least 0 and less than {below:g}. Received: {value!r}")
+    return float(value)
+
+
+def at_least_zero(value, what):
+    """Refuses all but finite numbers from 0 upwards."""
+    return _number(value, what, lambda v: 0 <= v < math.inf, "at least 0")
+
+
+def over_zero(value, what):
+    """Refuses all but finite numbers over 0."""
+    return _number(value, what, lambda v: 0 < v < math.inf, "over 0")
+
+
+def own_share(value, what="own"):
+    """Refuses all but numbers over 0 and up to 1."""
+    return _number(value, what, lambda v: 0 < v <= 1, "over 0 and at most 1")
+
+
+def _number(value, what, holds, wanted):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not holds(value):
+        raise ValueError(f"`{what}` must be a number {wanted}. Received: {value!r}")
     return float(value)
 
 

@@ -1,5 +1,6 @@
 """Does the data fit the heads? Asked before any training."""
 import math
+import re
 
 import keras
 import numpy as np
@@ -10,14 +11,14 @@ from .heads import Classifier, MultiLabel, Ordinal
 from .heads.head import class_names
 
 
-def check_data(model, dataset, argument, training=False):
+def check_data(model, dataset, argument, labelled=()):
     """Refuses data whose labels don't fit the heads of `model`, and returns them in the form that Keras takes.
 
     Args:
         model: what `kt.attach` returned.
         dataset: a `tf.data.Dataset`, a `keras.utils.PyDataset` (not looked into), a tuple of arrays, or None.
         argument: what the caller calls it, for the error.
-        training: whether it's to be trained on, so that every head needs a label.
+        labelled: the names of heads that need a label; True: all, as for training.
 
     Returns:
         `dataset`; arrays of NumPy's strings in it are arrays of objects then.
@@ -25,8 +26,8 @@ def check_data(model, dataset, argument, training=False):
     Raises:
         TypeError: `dataset` is none of these, or a tuple of something else than arrays.
         ValueError: it has no labels, a label's name is that of no head or a head has none, or a class number is
-            outside those of its head; or of a head all labels for `training` are missing. Values are looked at where they
-            are at hand: in arrays and sets of `kt.data`.
+            outside those of its head; or all labels are missing, of all heads or of one that needs some. Values are looked at
+            where they are at hand: in arrays and sets of `kt.data`.
     """
     if dataset is None or isinstance(dataset, keras.utils.PyDataset):
         return dataset
@@ -45,7 +46,7 @@ def check_data(model, dataset, argument, training=False):
     names = list(outputs) if isinstance(outputs, dict) else None
     for part, what in zip(element[1:], ("labels", "sample weights")):
         _check_names(part, names, argument, what)
-    _check_values(model, dataset, element[1], names, argument, training)
+    _check_values(model, dataset, element[1], names, argument, labelled)
     return dataset
 
 
@@ -56,6 +57,11 @@ def _as_keras_takes_it(leaf, argument):
     if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "S":
         leaf = np.char.decode(leaf, "utf-8")
     return leaf.astype(object) if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "U" else leaf
+
+
+def needed_by(callbacks):
+    """Returns the heads of which callbacks such as `kt.multitask.Gain` need labels for validation."""
+    return {name for callback in callbacks for name in getattr(callback, "needs_labels", ())}
 
 
 def _check_inputs(model, x, argument):
@@ -83,15 +89,25 @@ def check_loss(logs, epoch):
         epoch: its number, from 0 on.
 
     Raises:
-        ValueError: `loss` isn't finite.
+        ValueError: `loss` or `val_loss` isn't finite.
     """
     if math.isfinite(logs.get("loss", 0.0)):
+        _check_validation(logs, epoch)
         return
     heads = [name.removesuffix("_loss") for name, value in logs.items()
              if name.endswith("_loss") and not name.startswith("val_") and not math.isfinite(value)]
     of = f" of head {heads[0]!r}" if heads else ""
     raise ValueError(f"The loss{of} is NaN or infinite after epoch {epoch + 1}, and nothing can be learnt from there. The learning "
                      "rate may be too high (kt.find_learning_rate suggests one), or the data hold NaN.")
+
+
+def _check_validation(logs, epoch):
+    """An epoch that can't be compared with others would end training early, and put its first weights back."""
+    wrong = [name for name, value in logs.items() if re.fullmatch("val_(.*_)?loss", name) and not math.isfinite(value)]
+    if wrong:
+        of = f" of head {wrong[-1][4:-5]!r}" if wrong[-1] != "val_loss" else ""
+        raise ValueError(f"The validation loss{of} is NaN or infinite after epoch {epoch + 1}, so that no epoch is better than another. "
+                         "The validation data may hold NaN; mend them, or leave `validation` out.")
 
 
 def count_batches(dataset):
@@ -121,13 +137,14 @@ def _check_names(part, names, argument, what):
                          "missing labels are -1 (classes) or NaN (numbers).")
 
 
-def _check_values(model, dataset, labels, names, argument, training):
+def _check_values(model, dataset, labels, names, argument, labelled):
     """Compares class numbers with the heads, where the labels are at hand without a pass over the data."""
     try:
         heads = heads_of(model)
     except ValueError:
         return  # heads that aren't ours: the caller compiled the model and knows
     known = labels if isinstance(dataset, tuple) else getattr(info_of(dataset), "targets", None)
+    unlabelled = []
     for name, head in heads.items():
         spec = labels[name] if names is not None else labels
         if str(getattr(spec.dtype, "name", spec.dtype)) in ("string", "object") or str(spec.dtype).startswith("<U"):
@@ -137,21 +154,24 @@ def _check_values(model, dataset, labels, names, argument, training):
         if values is None:
             continue
         _check_order(dataset, head, name, argument)
-        if training:
-            _check_some(np.asarray(values), head, name, argument)
-        if isinstance(head, (Classifier, Ordinal)):
+        if _is_missing(np.asarray(values), head).all():
+            unlabelled.append(name)
+            if labelled is True or name in labelled:
+                raise ValueError(f"All labels of `{argument}` for head {name!r} are missing. Give it some, or leave that head out.")
+        if isinstance(head, (Classifier, Ordinal)) and head.has_default_loss:
             _check_classes(np.asarray(values), head, name, argument)
         elif isinstance(head, MultiLabel) and np.shape(values)[-1] != head.units:
             raise ValueError(f"The labels of `{argument}` for head {name!r} have {np.shape(values)[-1]} columns, but "
                              f"the head has {head.units} labels.")
 
 
-def _check_some(values, head, name, argument):
+    if len(unlabelled) == len(heads):
+        raise ValueError(f"All labels of `{argument}` are missing, so there is nothing to measure. Give it some, or leave it out.")
+
+
+def _is_missing(values, head):
     missing = getattr(head.make_loss(), "missing", None)
-    gone = np.isnan(values) if missing is None and values.dtype.kind == "f" else values == (-1 if missing is None else missing)
-    if gone.all():
-        raise ValueError(f"All labels of `{argument}` for head {name!r} are missing. Give it some, or make the model without "
-                         "that head.")
+    return np.isnan(values) if missing is None and values.dtype.kind == "f" else values == (-1 if missing is None else missing)
 
 
 def _check_order(dataset, head, name, argument):
@@ -168,6 +188,9 @@ def _check_order(dataset, head, name, argument):
 
 
 def _check_classes(values, head, name, argument):
+    if values.ndim > 1 and values.shape[-1] > 1:
+        raise ValueError(f"The labels of `{argument}` for head {name!r} have the shape {values.shape}, but the head takes a class "
+                         "number a row. Of one-hot rows, np.argmax(labels, -1) makes them.")
     seen = values[~np.isnan(values)] if values.dtype.kind == "f" else values
     count = len(head.class_names)
     if seen.size and (seen.max() >= count or seen.min() < -1 or np.any(seen != seen.astype(int))):

@@ -10,7 +10,7 @@ import numpy as np
 from . import _check, _compat, blocks, distributing
 from .assembling import objectives
 from .checkpointing import RunState, owned
-from .fitting import check_data, check_loss, count_batches, info_of
+from .fitting import check_data, check_loss, count_batches, info_of, needed_by
 from .freezing import freeze, unfreeze
 from .multitask import tuning
 from .network import model_of
@@ -82,8 +82,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     plan = _plan(model, head_epochs, epochs, last)
     tuning.check_phases(trained, plan)
     cache = _cache(cache, callbacks, deterministic)
-    train = check_data(model, train, "train", training=True)
-    validation = check_data(model, validation, "validation")
+    train = check_data(model, train, "train", labelled=True)
+    validation = check_data(model, validation, "validation", needed_by(callbacks))
     if deterministic:
         import tensorflow as tf
 

@@ -22,13 +22,17 @@ def unfinished(output, settings):
         settings: a dict that JSON can hold.
 
     Raises:
-        ValueError: another run for the same `output` is unfinished.
-        RuntimeError: it's being trained just now.
+        ValueError: another run for the same `output` is unfinished, or going on just now.
         OSError: the folder can't be made or written: known before anything is read or trained.
     """
     output = pathlib.Path(output)
     folder, settings = output.with_name(f".{output.name}.unfinished"), json.loads(json.dumps(settings))
-    with owned(folder):
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(owned(folder))
+        except RuntimeError as error:
+            raise ValueError(f"{str(output)!r} is being trained by another run just now. Wait for it, or give another "
+                             "output.") from error
         file = folder / SETTINGS
         if file.is_file() and (folder / FILE).is_file():
             changed = differing(json.loads(file.read_text(encoding="utf-8")), settings)

@@ -69,3 +69,15 @@ def test_a_missing_package_names_its_extra_and_leaves_the_environment(monkeypatc
     with pytest.raises(ImportError, match=r'no_such is needed here .* pip install "keras-transfer\[some\]"'):
         _check.extra("no_such", "some")
     assert os.environ["CI"] == "before"
+
+
+@pytest.mark.parametrize("value", [True, "1", None, float("nan"), float("inf"), -0.5])
+def test_numbers_out_of_range(value):
+    for check, wanted in [
+        (_check.at_least_zero, "at least 0"),
+        (_check.over_zero, "over 0"),
+        (_check.own_share, "over 0 and at most 1"),
+    ]:
+        with pytest.raises(ValueError, match=f"must be a number {wanted}. Received: {value!r}"):
+            check(value, "x")
+    assert (_check.at_least_zero(0, "x"), _check.over_zero(2, "x"), _check.own_share(1)) == (0.0, 2.0, 1.0)

@@ -137,20 +137,19 @@ def test_heads_without_any_label_for_training(model, photo_folder, small_backbon
     for name in GOOD:
         gone = {**GOOD, name: np.full_like(GOOD[name], -1 if GOOD[name].dtype.kind in "iu" else np.nan)}
         check_data(model, (X, gone), "validation")
-        with pytest.raises(ValueError, match=f"All labels of `train` for head '{name}' are missing. Give it some, or make"):
-            check_data(model, (X, gone), "train", training=True)
+        with pytest.raises(ValueError, match=f"All labels of `train` for head '{name}' are missing. Give it some, or leave"):
+            check_data(model, (X, gone), "train", labelled=True)
         one = {**gone, name: np.concatenate([GOOD[name][:1], gone[name][1:]])}
-        check_data(model, (X, one), "train", training=True)
+        check_data(model, (X, one), "train", labelled=True)
     loss = kt.Masked(keras.losses.MeanSquaredError(), missing=7.0)
     other = kt.attach(small_backbone(), kt.heads.Regressor(loss=loss))
-    check_data(other, (X, np.full(4, np.nan)), "train", training=True)
+    check_data(other, (X, np.full(4, np.nan)), "train", labelled=True)
     with pytest.raises(ValueError, match="All labels of `train` for head 'regressor' are missing"):
-        check_data(other, (X, np.full(4, 7.0)), "train", training=True)
+        check_data(other, (X, np.full(4, 7.0)), "train", labelled=True)
 
 
 def test_a_loss_that_is_no_number_is_told_with_its_head():
     check_loss({}, 0)
-    check_loss({"loss": 1.0, "val_loss": np.inf}, 0)
     with pytest.raises(ValueError, match="^The loss of head 'light' is NaN or infinite after epoch 3, and nothing"):
         check_loss({"colour_loss": 1.0, "light_loss": np.inf, "loss": np.inf}, 2)
     with pytest.raises(ValueError, match="^The loss is NaN or infinite after epoch 1"):
@@ -161,3 +160,29 @@ def test_batches_are_counted():
     data = (X, GOOD)
     assert count_batches(data) == 1 and count_batches((np.zeros((33, 2)),)) == 2
     assert count_batches(tf.data.Dataset.from_tensor_slices(data).batch(3)) == 2
+
+
+def test_class_numbers_are_told_from_one_hot_rows(model, small_backbone):
+    with pytest.raises(ValueError, match=r"head 'colour' have the shape \(4, 3\), but the head takes a class number a row. Of one-hot"):
+        check_data(model, (X, {**GOOD, "colour": np.eye(4, 3)}), "train")
+    own = kt.heads.Classifier(3, loss=keras.losses.CategoricalCrossentropy(from_logits=True), metrics=[])
+    check_data(kt.attach(small_backbone(), own), (X, np.eye(4, 3)), "train")
+    check_data(model, (X, {**GOOD, "colour": GOOD["colour"][:, None]}), "train")
+
+
+def test_heads_that_need_labels_and_data_without_any(model):
+    none = {"colour": np.full(4, -1), "light": np.full(4, np.nan), "tags": np.full((4, 2), np.nan)}
+    check_data(model, (X, {**GOOD, "light": none["light"]}), "validation")
+    for labelled in (True, {"light"}):
+        with pytest.raises(ValueError, match="All labels of `validation` for head 'light' are missing. Give it some, or leave that"):
+            check_data(model, (X, {**GOOD, "light": none["light"]}), "validation", labelled)
+    with pytest.raises(ValueError, match="All labels of `validation` are missing, so there is nothing to measure."):
+        check_data(model, (X, none), "validation")
+
+
+def test_a_validation_loss_that_is_nan_is_told_at_the_first_epoch():
+    check_loss({"loss": 1.0, "val_loss": 2.0, "val_colour_loss": 1.0}, 0)
+    with pytest.raises(ValueError, match="The validation loss of head 'colour' is NaN or infinite after epoch 1, so that no epoch is"):
+        check_loss({"loss": 1.0, "val_loss": np.nan, "val_light_loss": 1.0, "val_colour_loss": np.nan}, 0)
+    with pytest.raises(ValueError, match="The validation loss is NaN or infinite after epoch 3"):
+        check_loss({"loss": 1.0, "val_loss": np.inf}, 2)

@@ -286,6 +286,13 @@ def test_a_loss_that_is_nan_ends_the_run(model):
         kt.fine_tune(model, (x, y), head_epochs=2, epochs=0, verbose=0)
 
 
+def test_a_validation_loss_that_is_nan_ends_the_run_at_its_first_epoch(model):
+    x, y = colour_task(8)
+    bad = np.where(np.arange(8)[:, None, None, None] == 3, np.float32(np.nan), x)
+    with pytest.raises(ValueError, match="The validation loss is NaN or infinite after epoch 1, so that no epoch is better"):
+        kt.fine_tune(model, (x, y), (bad, y), head_epochs=3, epochs=0, cache=False, verbose=0)
+
+
 def test_last_quarter_is_rounded_to_a_block(small_backbone):
     assert last_quarter(small_backbone()) == "block_3"
     mobile = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(32, 32, 3))

@@ -1,4 +1,6 @@
 """What all heads have in common."""
+import math
+import numbers
 import re
 import types
 
@@ -34,7 +36,7 @@ class Head(keras.layers.Layer):
         self.units = _check.whole(units, "units", least=1)
         self.hidden = [_check.whole(h, "hidden", least=1) for h in ([hidden] if isinstance(hidden, int) else hidden)]
         self.dropout = _check.share(dropout, "dropout")
-        if not isinstance(loss_weight, (int, float)) or loss_weight < 0:
+        if isinstance(loss_weight, bool) or not isinstance(loss_weight, numbers.Real) or not 0 <= loss_weight < math.inf:
             raise ValueError(f"`loss_weight` must be a number of at least 0. Received: {loss_weight!r}")
         self.loss_weight = float(loss_weight)
         self._given = types.SimpleNamespace(loss=loss, metrics=metrics)  # Keras would track metrics held directly
@@ -60,6 +62,11 @@ class Head(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.units)
+
+    @property
+    def has_default_loss(self):
+        """Whether no loss of the caller's own was given, so that it's known what labels it takes."""
+        return self._given.loss is None
 
     def default_loss(self):
         """Returns a new loss for the outputs of this head."""

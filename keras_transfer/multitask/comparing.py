@@ -1,5 +1,6 @@
 """Single-task against multi-task, task by task: relative changes, and a table that says which task lost."""
 import math
+import numbers
 import statistics
 
 from .. import _check
@@ -100,6 +101,9 @@ def _listed(given, argument):
     if not runs or not all(whole):
         raise ValueError(f"`{argument}` must be {{task: {{metric: value}}}} with at least one of each, or a list of such, one a "
                          f"seed. Received: {given!r}")
+    for value in (value for run in runs for metrics in run.values() for value in metrics.values()):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise ValueError(f"Each value of `{argument}` must be a number. Received: {value!r}")
     for task, metrics in runs[0].items():
         if any(set(metrics) - set(run.get(task, ())) for run in runs):
             raise ValueError(f"`{argument}` must have the same tasks and metrics for every seed. Some lack those of {task!r}.")

@@ -12,6 +12,7 @@ from .probing import first_batches, learner_of, made_up_batch, restored
 from .weighting import Weighting
 
 _STEPS = 3  # in a row; one alone would measure the clock
+_LEAST = 1e6  # bytes that are told: on a processor TensorFlow doesn't count tensors of less than some 100 kB
 
 
 def cost(model, weighting, dataset=None, *, at=None, repeats=5, batch_size=32):
@@ -47,10 +48,11 @@ def cost(model, weighting, dataset=None, *, at=None, repeats=5, batch_size=32):
     network = model_of(model)
     batch = made_up_batch(network, batch_size) if dataset is None else first_batches(model, dataset, 1)[0]
     copied = type(weighting).from_config(weighting.get_config()) if isinstance(weighting, Weighting) else weighting
-    learners = [learner_of(model, None), learner_of(model, copied, at)]
+    # at a rate of 0: steps in a row on one batch could end in NaN
+    learners = [learner_of(model, None, learning_rate=0.0), learner_of(model, copied, at, learning_rate=0.0)]
     with restored(network.variables):
         seconds = np.median(_timed(learners, batch, repeats), axis=0)
-        peaks = [peak_bytes(lambda: _step(learner, batch)) for learner in learners]
+        peaks = [max(peak_bytes(lambda: _step(learner, batch)) for _ in range(_STEPS)) for learner in learners]
     passes, small = passes_of(copied, len(learners[1].tasks), at)
     state = 0 if copied is None else sum(v.numpy().nbytes for v in copied.variables)
     name = "plain sum" if weighting is None else type(weighting).__name__
@@ -108,7 +110,7 @@ class Cost:
         plain_seconds: of a step with the plain sum, the median.
         seconds: of a step with the weighting, the median.
         plain_bytes: the most memory that a step with the plain sum holds in addition to what is there between steps (weights,
-            data, the optimizer's state).
+            data, the optimizer's state). On a processor TensorFlow doesn't count tensors of less than some 100 kB.
         bytes: that of a step with the weighting, and the state of the weighting.
     """
 
@@ -128,12 +130,16 @@ class Cost:
 
     def __str__(self):
         passes = f"{self.passes} + {self.head_passes} from {self.at}" if self.head_passes else str(self.passes)
-        rows = [("plain sum", "1", self.plain_seconds, 1.0, size(self.plain_bytes)),
-                (self.name, passes, self.seconds, self.factor, size(self.bytes))]
+        rows = [("plain sum", "1", self.plain_seconds, 1.0, _told(self.plain_bytes)),
+                (self.name, passes, self.seconds, self.factor, _told(self.bytes))]
         return str(Table({"weighting": name, "backward passes": number, "ms a step": 1000 * seconds, "factor": factor,
                           "memory": memory} for name, number, seconds, factor, memory in rows))
 
     __repr__ = __str__
+
+
+def _told(count):
+    return size(count) if count >= _LEAST else f"< {size(_LEAST)}"
 
 
 def size(count):

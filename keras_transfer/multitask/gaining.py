@@ -36,7 +36,8 @@ def gain(model, baselines, dataset, *, modes=None):
         A `Comparison`: a table with `mean` and `by_task` (shares: 0.02 is 2 %), `lost` and `results`.
 
     Raises:
-        ValueError: the model lacks a task or metric of `baselines`, a baseline is 0, or a metric isn't known.
+        ValueError: the model lacks a task or metric of `baselines`, a baseline is 0, or a metric isn't known; or `dataset` has no
+            label of a task, where its labels are at hand.
 
     Example:
         >>> baselines = kt.multitask.baselines(model, train, valid, epochs=10)
@@ -44,6 +45,7 @@ def gain(model, baselines, dataset, *, modes=None):
         >>> print(kt.multitask.gain(learner, baselines, valid))
     """
     wanted = comparing.means(baselines)
+    dataset = check_data(model_of(model), dataset, "dataset", labelled=wanted)
     if not model.compiled:
         network = model_of(model)
         model = Network(_compat.input_structure(network), _compat.output_structure(network))
@@ -81,6 +83,7 @@ class Gain(keras.callbacks.Callback):
         super().__init__()
         self.baselines, self.modes = comparing.means(baselines), modes
         comparing.changes(self.baselines, self.baselines, modes)  # what is wrong with them is told now
+        self.needs_labels = tuple(self.baselines)  # of validation, which `fit` and `fine_tune` look at
 
     def on_train_begin(self, logs=None):
         network = model_of(self.model)
@@ -144,8 +147,8 @@ def baselines(model, train, validation=None, *, epochs, optimizer=None, tasks=No
             raise ValueError(f"The head {task!r} has no metrics, so there is nothing to compare. Give it `metrics`, or leave it "
                              "out of `tasks`.")
     _check.whole(epochs, "epochs", least=1)
-    train = check_data(model, train, "train", training=True)
-    validation = check_data(model, validation, "validation")
+    train = check_data(model, train, "train", labelled=tasks)
+    validation = check_data(model, validation, "validation", labelled=tasks)
     with model.distribute_strategy.scope():
         tail, train, validation = _on_features(model, train, validation, directory, store, verbose)
         found = {}

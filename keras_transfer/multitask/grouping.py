@@ -43,8 +43,7 @@ def affinity(model, dataset, *, steps=16, rate=0.01):
         [['age', 'height'], ['breed']]
     """
     _check.whole(steps, "steps", least=1)
-    if not rate > 0:
-        raise ValueError(f"`rate` must be over 0. Received: {rate!r}")
+    _check.over_zero(rate, "rate")
     network = model_of(model)
     shared = shared_variables(network)
     if not shared:

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from .. import _check, _compat
-from ..fitting import check_data
+from ..fitting import check_data, needed_by
 from ..network import Network, check_keys, trainable_flags
 from .faults import Faults
 from .losses import TaskLosses
@@ -115,11 +115,12 @@ class MultiTask(_compat.Replicated, Stepping):
         del given["self"]
         names = [name for name in ("x", "y", "sample_weight") if given.get(name) is not None]
         if given.get("y") is None:
-            check_data(self.model, given.get("x"), "x", training=True)
+            check_data(self.model, given.get("x"), "x", labelled=True)
         else:
-            given.update(zip(names, check_data(self.model, tuple(given[name] for name in names), "x", training=True)))
-        given["validation_data"] = check_data(self.model, given.get("validation_data"), "validation_data")
-        given["callbacks"] = [_Epochs(), *keras.tree.flatten(given.get("callbacks") or [])]
+            given.update(zip(names, check_data(self.model, tuple(given[name] for name in names), "x", labelled=True)))
+        callbacks = keras.tree.flatten(given.get("callbacks") or [])
+        given["validation_data"] = check_data(self.model, given.get("validation_data"), "validation_data", needed_by(callbacks))
+        given["callbacks"] = [_Epochs(), *callbacks]
         return super().fit(**given)
 
     def get_config(self):

@@ -111,8 +111,7 @@ def _exponent(sampling, temperature, epochs):
             raise ValueError('With sampling="annealed" the shares depend on the number of epochs. Give `epochs`.')
         last = max(1, _check.whole(epochs, "epochs", least=1) - 1)
         return lambda number: 1.0 - 0.8 * tf.minimum(number / last, 1.0)
-    if not temperature > 0:
-        raise ValueError(f"`temperature` must be a number over 0. Received: {temperature!r}")
+    _check.over_zero(temperature, "temperature")
     power = {"proportional": 1.0, "temperature": 1.0 / temperature, "equal": 0.0}[sampling]
     return lambda number: tf.constant(power, tf.float64)
 
@@ -149,7 +148,11 @@ def _missing(spec, rows):
 def _part(name, dataset, batch_size, seed):
     known = None
     if isinstance(dataset, tuple):
-        rows = len(keras.tree.flatten(dataset)[0])
+        lengths = {len(leaf) for leaf in keras.tree.flatten(dataset)}
+        if len(lengths) != 1:
+            raise ValueError(f"The arrays of the data set {name!r} have {' and '.join(map(str, sorted(lengths)))} rows. Give a label "
+                             "for each row.")
+        (rows,) = lengths
         dataset, epoch = shuffled_rows(dataset, batch_size, seed) if rows else (dataset, None)
     elif not isinstance(dataset, tf.data.Dataset):
         raise TypeError(f"The data set {name!r} must be a tf.data.Dataset or a tuple of arrays (x, y). Received: "

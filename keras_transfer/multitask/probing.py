@@ -14,7 +14,7 @@ from ..rates import remade
 from .learner import MultiTask
 
 
-def learner_of(model, weighting=None, at=None):
+def learner_of(model, weighting=None, at=None, **changed):
     """Returns a new, compiled `MultiTask` of a model.
 
     Args:
@@ -22,9 +22,10 @@ def learner_of(model, weighting=None, at=None):
             the settings of its optimizer are used; else those of `kt.objectives` and Adam.
         weighting: as for `kt.MultiTask`.
         at: as for `kt.MultiTask`.
+        **changed: settings of the optimizer, such as `learning_rate`, in the place of the model's.
     """
     given = _compat.compile_arguments(model) if model.compiled else objectives(model)
-    optimizer = remade(model.optimizer) if model.compiled else keras.optimizers.Adam()
+    optimizer = remade(model.optimizer if model.compiled else keras.optimizers.Adam(), **changed)
     with model.distribute_strategy.scope():
         learner = MultiTask(model_of(model), weighting, at=at)
         learner.compile(optimizer=optimizer, loss=given["loss"], loss_weights=given.get("loss_weights"))
@@ -77,6 +78,8 @@ def _numbers(random, tensor, rows):
 
 
 def _labels(random, name, head, rows):
+    if not head.has_default_loss:
+        raise ValueError(f"The head {name!r} has a loss of your own, which doesn't tell what labels to draw for it. Give a `dataset`.")
     if isinstance(head, MultiLabel):
         return random.integers(0, 2, (rows, head.units))
     if isinstance(head, (Classifier, Ordinal)):

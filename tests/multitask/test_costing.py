@@ -73,10 +73,10 @@ def test_memory_by_hand():
     found = {}
     for tasks, at in [(2, None), (8, None), (8, "features")]:
         found[tasks, at] = cost(wide(tasks, width=1024, blocks=4), kt.multitask.PCGrad(), at=at, repeats=1)
-    assert all(0.1 * shared < each.plain_bytes < 2 * shared for each in found.values())
+    assert all(0.1 * shared < each.plain_bytes < 3 * shared for each in found.values())
     assert found[2, None].bytes == pytest.approx(3 * shared, rel=0.3)  # those of the tasks, and the step
     assert 5 * shared < found[8, None].bytes - found[2, None].bytes < 9 * shared  # how many are copied at once varies
-    assert found[8, "features"].bytes < 2 * shared
+    assert found[8, "features"].bytes < 3 * shared
 
 
 def test_state_of_the_weighting_counts():
@@ -143,11 +143,11 @@ def test_state_of_dropout_and_norms_and_of_the_weighting_stays():
 
 
 def test_it_reads_well():
-    found = Cost("PCGrad", "features", 1, 4, 0.0102, 0.0204, 1_000_000, 2_500_000)
+    found = Cost("PCGrad", "features", 1, 4, 0.0102, 0.0204, 999_999, 2_500_000)
     assert found.factor == 2 and repr(found) == str(found)
     assert str(found).splitlines() == [
         "weighting  backward passes      ms a step  factor  memory",
-        "plain sum  1                         10.2       1  1 MB",
+        "plain sum  1                         10.2       1  < 1 MB",
         "PCGrad     1 + 4 from features       20.4       2  2.5 MB",
     ]
 

@@ -54,6 +54,30 @@ def test_a_learner_its_model_and_arrays_give_the_same():
     assert not learner.model.compiled
 
 
+def test_a_task_without_labels_to_measure_on_is_no_perfect_one():
+    model, (x, y) = two_heads(), rows()
+    none = x, {**y, "size": np.full(len(x), np.nan, "float32")}
+    base, said = {"kind": {"accuracy": 0.5}, "size": {"mae": 1.0}}, "All labels of `{}` for head 'size' are missing."
+    with pytest.raises(ValueError, match=said.format("dataset")):
+        gain(model, base, none)
+    assert gain(model, {"kind": {"accuracy": 0.5}}, none).by_task.keys() == {"kind"}
+    with pytest.raises(ValueError, match=said.format("validation")):
+        baselines(model, (x, y), none, epochs=1)
+    learner = kt.MultiTask(model)
+    learner.compile(**kt.objectives(model))
+    with pytest.raises(ValueError, match=said.format("validation_data")):
+        learner.fit(x, y, validation_data=none, callbacks=[Gain(base)], verbose=0)
+    with pytest.raises(ValueError, match=said.format("validation")):
+        kt.fine_tune(model, (x, y), none, head_epochs=1, epochs=0, callbacks=[Gain(base)], verbose=0)
+    assert learner.fit(x, y, validation_data=none, callbacks=[Gain({"kind": {"accuracy": 0.5}})], verbose=0).epoch == [0]
+
+
+def test_figures_must_be_numbers():
+    for value in ("0.5", None, True):
+        with pytest.raises(ValueError, match="Each value of `baselines` must be a number. Received: "):
+            Gain({"kind": {"accuracy": value}})
+
+
 def test_a_metric_that_the_model_lacks_is_told():
     model = two_heads()
     with pytest.raises(ValueError, match="Unknown metric 'size_rmse'. Did you mean 'size_mae'"):

@@ -152,7 +152,7 @@ def test_wrong_arguments():
     model, data = opposed()
     with pytest.raises(ValueError, match="`steps` must be a whole number of at least 1. Received: 0"):
         affinity(model, data, steps=0)
-    with pytest.raises(ValueError, match="`rate` must be over 0. Received: 0"):
+    with pytest.raises(ValueError, match="`rate` must be a number over 0. Received: 0"):
         affinity(model, data, rate=0)
     with pytest.raises(TypeError, match="`affinities` must be what kt.multitask.affinity returned. Received: "):
         group(np.eye(2), 2)

@@ -528,7 +528,7 @@ def test_a_head_without_any_label_is_told_before_training(make):
     before = small.weights(learner.model)
     for task in ("colour", "age"):
         assert raised_by(lambda: learner.fit(x, small.absent(y, task), verbose=0)) == (  # noqa: B023
-            f"All labels of `x` for head {task!r} are missing. Give it some, or make the model without that head."
+            f"All labels of `x` for head {task!r} are missing. Give it some, or leave that head out."
         )
     assert all(np.array_equal(v, before[path]) for path, v in small.weights(learner.model).items())
     one = small.absent(y, "colour")

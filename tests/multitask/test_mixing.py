@@ -192,6 +192,7 @@ X = np.zeros((4, 3), "float32")
      "`temperature` must be a number over 0."),
     ({"a": (X, np.zeros(4))}, {"sampling": "annealed"}, ValueError, "depend on the number of epochs. Give `epochs`."),
     ({"a": (X[:0], np.zeros(0))}, {}, ValueError, "The data set 'a' is empty."),
+    ({"a": (X, np.zeros(3))}, {}, ValueError, "The arrays of the data set 'a' have 3 and 4 rows. Give a label for each row."),
     ({"a": dataset(X, np.zeros(4)).repeat()}, {}, ValueError, "The data set 'a' has no end"),
     ({"a": dataset(X, np.zeros(4), np.ones(4))}, {}, ValueError, "must give (x, y). Sample weights come after mixing"),
     ({"a": dataset(X)}, {}, ValueError, "The data set 'a' must give (x, y)."),

@@ -6,7 +6,7 @@ from keras import ops
 
 from ... import _check
 from .experts import ParallelDense, mixed
-from .sharing import Sharing, at_least_zero, over_zero
+from .sharing import Sharing
 
 
 @keras.saving.register_keras_serializable("keras_transfer")
@@ -45,7 +45,7 @@ class DSelectK(Sharing):
         self.k = _check.whole(k, "k", least=1)
         if self.k > self.experts:
             raise ValueError(f"`k` must be at most the number of experts, {self.experts}. Received: {k}")
-        self.gamma, self.entropy = over_zero(gamma, "gamma"), at_least_zero(entropy, "entropy")
+        self.gamma, self.entropy = _check.over_zero(gamma, "gamma"), _check.at_least_zero(entropy, "entropy")
         self.static = bool(static)
 
     def build(self, input_shape):

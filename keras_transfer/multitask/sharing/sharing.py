@@ -50,27 +50,6 @@ def several(tasks):
     return names
 
 
-def at_least_zero(value, what):
-    """Refuses all but numbers from 0 upwards."""
-    return _number(value, what, lambda v: v >= 0, "at least 0")
-
-
-def over_zero(value, what):
-    """Refuses all but numbers over 0."""
-    return _number(value, what, lambda v: v > 0, "over 0")
-
-
-def own_share(value, what="own"):
-    """Refuses all but numbers over 0 and up to 1."""
-    return _number(value, what, lambda v: 0 < v <= 1, "over 0 and at most 1")
-
-
-def _number(value, what, holds, wanted):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not holds(value):
-        raise ValueError(f"`{what}` must be a number {wanted}. Received: {value!r}")
-    return float(value)
-
-
 def widths(hidden):
     """Returns `hidden`, a width or a list of them, as a list; refuses an empty one."""
     found = [_check.whole(h, "hidden", least=1) for h in ([hidden] if isinstance(hidden, int) else hidden)]

@@ -2,7 +2,7 @@
 import keras
 from keras import ops
 
-from .sharing import at_least_zero
+from ... import _check
 from .towers import Towers, Unit
 
 
@@ -29,7 +29,7 @@ class Sluice(Towers):
 
     def __init__(self, at, own=0.9, orthogonality=0.01):
         super().__init__(at, own)
-        self.orthogonality = at_least_zero(orthogonality, "orthogonality")
+        self.orthogonality = _check.at_least_zero(orthogonality, "orthogonality")
 
     def unit(self, stage):
         return SluiceUnit(own=self.own, orthogonality=self.orthogonality, name=f"{stage}_sluice")
@@ -46,7 +46,7 @@ class SluiceUnit(Unit):
 
     def __init__(self, own=0.9, orthogonality=0.01, **options):
         super().__init__(own, **options)
-        self.orthogonality = at_least_zero(orthogonality, "orthogonality")
+        self.orthogonality = _check.at_least_zero(orthogonality, "orthogonality")
 
     def build(self, input_shapes):
         tasks, channels = len(input_shapes), input_shapes[0][-1]

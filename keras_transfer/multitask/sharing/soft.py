@@ -2,8 +2,9 @@
 import keras
 from keras import ops
 
+from ... import _check
 from .experts import ParallelDense
-from .sharing import Sharing, at_least_zero, widths
+from .sharing import Sharing, widths
 
 
 class SoftSharing(Sharing):
@@ -21,7 +22,7 @@ class SoftSharing(Sharing):
 
     def __init__(self, strength=0.01, hidden=64, **options):
         super().__init__(**options)
-        self.strength, self.hidden = at_least_zero(strength, "strength"), widths(hidden)
+        self.strength, self.hidden = _check.at_least_zero(strength, "strength"), widths(hidden)
 
     def build(self, input_shape):
         self.towers, shape = [], (1, *input_shape)

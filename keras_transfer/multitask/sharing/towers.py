@@ -1,7 +1,8 @@
 """What all networks of a tower for each task have in common."""
 import keras
 
-from .sharing import own_share, several
+from ... import _check
+from .sharing import several
 from .stages import stage_names, towers
 
 
@@ -23,7 +24,7 @@ class Towers:
     """
 
     def __init__(self, at, own=0.9):
-        self.at, self.own = stage_names(at), own_share(own)
+        self.at, self.own = stage_names(at), _check.own_share(own)
 
     def over(self, backbone, inputs, tasks):
         """Returns `{task: tensor}` for symbolic `inputs` of `backbone`."""
@@ -43,7 +44,7 @@ class Unit(keras.layers.Layer):
 
     def __init__(self, own=0.9, **options):
         super().__init__(**options)
-        self.own = own_share(own)
+        self.own = _check.own_share(own)
 
     def mixture(self, tasks):
         """Returns the weights at the start, rows of `own` and (1 - own) / (tasks - 1): nested lists `(tasks, tasks)`."""

@@ -78,18 +78,6 @@ def test_names_of_tasks():
             sharing.several(few)
 
 
-@pytest.mark.parametrize("value", [True, "1", None, float("nan"), -0.5])
-def test_numbers_out_of_range(value):
-    for check, wanted in [
-        (sharing.at_least_zero, "at least 0"),
-        (sharing.over_zero, "over 0"),
-        (sharing.own_share, "over 0 and at most 1"),
-    ]:
-        with pytest.raises(ValueError, match=f"must be a number {wanted}. Received: {value!r}"):
-            check(value, "x")
-    assert (sharing.at_least_zero(0, "x"), sharing.over_zero(2, "x"), sharing.own_share(1)) == (0.0, 2.0, 1.0)
-
-
 def test_widths_of_hidden_layers():
     assert (sharing.widths(3), sharing.widths((4, 2))) == ([3], [4, 2])
     with pytest.raises(ValueError, match="`hidden` must name the width of at least one layer"):
