@@ -262,10 +262,7 @@ def live_statistics(model):
 
 
 def changed_by_passes(model):
-    """The variables of `model` that a pass in training mode changes: statistics, counters, and kernels that are normalized.
-
-    The states of random generators are not among them: what was drawn is drawn.
-    """
+    """The variables that a pass in training mode changes, seeds apart: statistics, counters, and kernels that are normalized."""
     live = [layer for layer in flat_layers(model) if layer.trainable]
     kernels = [layer.kernel for layer in live if isinstance(layer, keras.layers.SpectralNormalization)]
     return [v for layer in live for v in layer._non_trainable_variables if "seed_generator" not in v.path] + kernels

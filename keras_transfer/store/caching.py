@@ -18,7 +18,7 @@ from .engines.choosing import candidates
 from .engines.tracing import leaves_of
 from .engines.unsuitable import Unsuitable
 from .filling import Filler
-from .shards import BFLOAT16, Layout, Shards, rows_of, unwritable
+from .shards import BFLOAT16, Layout, Shards, lock_of, rows_of, unwritable
 from .splitting import split
 
 
@@ -244,7 +244,7 @@ def _complete(filler, verbose):
     shards, known = filler.shards, filler.source.count
     if (counts := shards.counts(known)) is not None:
         return counts  # without a lock: a complete store may lie where nothing can be written
-    lock = shards.lock(filler.worker[0])
+    lock = lock_of(shards.path, filler.worker[0])
     try:
         lock.acquire(timeout=1)
     except filelock.Timeout:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .shards import room, unwritable
+from .shards import room, unwritable, used_by_others
 from .sources import ALL
 
 WAIT = 60.0  # seconds without a new shard of another worker, after which its shards are computed here
@@ -38,7 +38,7 @@ class Filler:
 
     def fill(self):
         """Computes the shards that are missing, and returns the rows of each view."""
-        alone = self.worker[1] == 1 and not self.shards.used_by_others(self.worker[0])
+        alone = self.worker[1] == 1 and not used_by_others(self.shards.path, self.worker[0])
         self.shards.clean(0 if alone else _OLD)
         if not self.source.repeatable:  # what another pass began holds other rows
             self.shards.clear()

@@ -75,6 +75,23 @@ def unwritable(path, error):
                        "stays: make room, or give a `directory` that can be written.")
 
 
+def lock_of(path, worker):
+    """Returns the lock that a worker holds while it fills the store; the system takes it from one that was killed."""
+    return filelock.FileLock(path / f".lock-{worker}")
+
+
+def used_by_others(path, worker):
+    """Whether other workers than this one fill the store, such as those of a cluster."""
+    for file in path.glob(".lock-*"):
+        if file.name != f".lock-{worker}":
+            try:
+                with filelock.FileLock(file).acquire(timeout=0):
+                    pass
+            except filelock.Timeout:
+                return True
+    return False
+
+
 class Shards:
     """The shards of one store, in a folder of their own.
 
@@ -152,21 +169,6 @@ class Shards:
             with contextlib.suppress(OSError):
                 if time.time() - beside.stat().st_mtime >= seconds:
                     shutil.rmtree(beside) if beside.is_dir() else beside.unlink()
-
-    def lock(self, worker):
-        """Returns the lock that a worker holds while it fills the store; the system takes it from one that was killed."""
-        return filelock.FileLock(self.path / f".lock-{worker}")
-
-    def used_by_others(self, worker):
-        """Whether other workers than this one fill the store, such as those of a cluster."""
-        for file in self.path.glob(".lock-*"):
-            if file.name != f".lock-{worker}":
-                try:
-                    with filelock.FileLock(file).acquire(timeout=0):
-                        pass
-                except filelock.Timeout:
-                    return True
-        return False
 
     def clear(self):
         """Removes all shards."""

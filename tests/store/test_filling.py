@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_transfer.store import filling
 from keras_transfer.store.filling import Filler, size
-from keras_transfer.store.shards import Layout, Mapped, Shards
+from keras_transfer.store.shards import Layout, Mapped, Shards, lock_of
 from keras_transfer.store.sources import source_of
 
 COLUMNS = {"x0": ((2,), np.dtype("float32")), "y0": ((), np.dtype("int64")), "id": ((), np.dtype("int64"))}
@@ -114,9 +114,9 @@ def test_what_a_worker_of_a_cluster_is_writing_stays_beside_a_run_outside_of_it(
         begun.mkdir(parents=True)
         (begun / "x0.npy").write_bytes(b"half")
         f = filler(folder)
-        with f.shards.lock(1):
+        with lock_of(folder, 1):
             pass
-        with f.shards.lock(1) if is_used else contextlib.nullcontext():
+        with lock_of(folder, 1) if is_used else contextlib.nullcontext():
             assert f.fill() == [COUNT]
         assert begun.exists() == is_used
     assert np.array_equal(everything(f.shards)[0], numbers()[0] * 2)
