@@ -73,10 +73,11 @@ def test_memory_by_hand():
     found = {}
     for tasks, at in [(2, None), (8, None), (8, "features")]:
         found[tasks, at] = cost(wide(tasks, width=1024, blocks=4), kt.multitask.PCGrad(), at=at, repeats=1)
-    assert all(0.1 * shared < each.plain_bytes < 3 * shared for each in found.values())
-    assert found[2, None].bytes == pytest.approx(3 * shared, rel=0.3)  # those of the tasks, and the step
-    assert 5 * shared < found[8, None].bytes - found[2, None].bytes < 9 * shared  # how many are copied at once varies
-    assert found[8, "features"].bytes < 3 * shared
+    # the order in which TensorFlow runs what doesn't depend on each other varies, and with it how much is copied at once
+    assert all(0.1 * shared < each.plain_bytes < 4 * shared for each in found.values())
+    assert 2 * shared < found[2, None].bytes < 6 * shared  # a gradient of each task, and the step
+    assert 5 * shared < found[8, None].bytes - found[2, None].bytes < 16 * shared
+    assert found[8, "features"].bytes < 4 * shared
 
 
 def test_state_of_the_weighting_counts():
