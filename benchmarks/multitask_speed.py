@@ -36,7 +36,7 @@ PEERS = ("PCGrad", "MGDA", "CAGrad", "UPGrad", "NashMTL", "AlignedMTL", "IMTLG",
 
 
 def network(tasks, seed=0):
-    """Convolutions whose forward pass takes over 20 ms, with a head for each task."""
+    """Convolutions whose forward pass takes 14 to 25 ms on two cores, with a head for each task."""
     keras.utils.set_random_seed(seed)
     x = inputs = keras.Input((64, 64, 3))
     for width, stride in ((32, 1), (48, 2), (64, 1), (96, 2), (128, 1), (128, 2)):
