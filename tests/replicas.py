@@ -267,7 +267,7 @@ def weightings():
     import keras_transfer as kt
     from multitask.test_faults import method
 
-    return {"Equal": (kt.multitask.Equal, None), "PCGrad": (kt.multitask.PCGrad, None), "at features": (kt.multitask.PCGrad, "features"),
+    return {"none": (lambda: None, None), "Equal": (kt.multitask.Equal, None), "PCGrad": (kt.multitask.PCGrad, None), "at features": (kt.multitask.PCGrad, "features"),
             "Uncertainty": (kt.multitask.Uncertainty, None), "MoCo": (lambda: method("MoCo"), None),
             "SDMGrad": (lambda: method("SDMGrad"), None), "FAMO": (lambda: method("FAMO"), None), "DWA": (kt.multitask.DWA, None)}
 
@@ -299,10 +299,11 @@ def tasks(_=None, kinds=None, made=None):
         y = small.gaps(y, share=0.2)
         y["age"][:8] = float("nan")
         y["age"][48] = 40.0
-        if learner.weighting.parts > 1:  # the halves of a batch are those of the replicas' parts
+        if learner.weighting is not None and learner.weighting.parts > 1:  # the halves of a batch are those of the replicas' parts
             x, y = in_halves(x, y, learner.replicas)
         logs = learner.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0).history
-        state = [float(n) for v in learner.weighting.weights if "float" in v.dtype for n in v.numpy().ravel()]
+        kept = [] if learner.weighting is None else learner.weighting.weights
+        state = [float(n) for v in kept if "float" in v.dtype for n in v.numpy().ravel()]
         found[kind] = {**logs, "weights": flat(learner.model), "state": state, "evaluate": learner.evaluate(x, y, verbose=0)}
     return found
 
@@ -314,6 +315,23 @@ def in_halves(x, y, replicas):
     order = [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15] if replicas == 1 else range(16)
     rows = np.concatenate([np.array(order) + start for start in (0, 16, 32)])
     return x[rows], {task: labels[rows] for task, labels in y.items()}
+
+
+def told(_=None):
+    """A label that is infinite, in the rows of the second replica: what is said, and whether any weight has changed."""
+    from multitask import small
+
+    found = {}
+    for kind, (make, at) in weightings().items():
+        learner = small.learner(make(), model=small.network(tasks=("size", "age")), at=at, eager=False)
+        x, y = small.data(16, tasks=("size", "age"))
+        y["age"][12] = float("inf")
+        before = flat(learner.model)
+        try:
+            learner.fit(x, y, batch_size=16, shuffle=False, verbose=0)
+        except ValueError as error:
+            found[kind] = [str(error), before == flat(learner.model)]
+    return found
 
 
 def tasks_by_replica(_=None):

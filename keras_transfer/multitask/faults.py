@@ -85,7 +85,7 @@ class Faults:
 def squares_of(gradients):
     """Returns the sum of the squares of all numbers, finite only if all of them are: one pass, and no mask to be kept."""
     numbers = [tf.cast(g.values if isinstance(g, tf.IndexedSlices) else g, tf.float32) for g in gradients if g is not None]
-    return tf.add_n([tf.nn.l2_loss(n) for n in numbers]) if numbers else 0.0
+    return tf.add_n([tf.nn.l2_loss(n) for n in numbers]) if numbers else tf.zeros(())
 
 
 def held(variables):

@@ -151,7 +151,7 @@ class _Epochs(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.shown.in_epoch = False
-        if not int(self.model.batch):
+        if not self.model.batch.numpy():
             raise ValueError("The data gave no batch at all: there is nothing to train on.")
         lacking = [task for task, count in zip(self.model.tasks, self.model.labelled.numpy()) if not count]
         if lacking:

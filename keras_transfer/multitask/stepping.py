@@ -56,11 +56,12 @@ class Stepping(Learner):
         self._log_loss(total, x)
         gradients = tape.gradient(scaled, self.trainable_variables)
         may_overflow = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-        everywhere = summed([total, 0.0 if may_overflow else squares_of(gradients)], self.distribute_strategy)
+        everywhere = summed([total, tf.zeros(()) if may_overflow else squares_of(gradients)], self.distribute_strategy)
         by_name = isinstance(y, dict)  # a PyDataset may give a tuple, which Keras takes, too
         each = (lambda: tf.stack(self.task_losses(y, y_pred, sample_weight))) if by_name else None
-        fine = self.faults.check(self.count(total), before, losses=each, total=everywhere[0],
-                                 gradients=everywhere[1:])
+        if by_name and self.replicas > 1:  # which can't be summed only where one of them is wrong
+            each = summed(each(), self.distribute_strategy)
+        fine = self.faults.check(self.count(total), before, losses=each, total=everywhere[0], gradients=everywhere[1:])
         self.faults.guard(fine, lambda: self.optimizer.apply(gradients, self.trainable_variables))
         self.labelled.assign_add(summed(self.task_losses.seen(y), self.distribute_strategy) if by_name else tf.ones(len(self.tasks)))
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)

@@ -883,12 +883,17 @@ def test_gradients_of_embeddings_are_weighed_as_any_other():
 @pytest.mark.slow
 def test_two_replicas_train_as_one():
     """Batches that don't divide evenly, one that leaves a replica without rows, and labels that are missing."""
-    (two,) = replicas.run("two", "tasks", "tasks_by_replica")
+    (two,) = replicas.run("two", "tasks", "tasks_by_replica", "told")
     one = replicas.tasks()
     assert set(one) == set(replicas.weightings())
     trained_alike(two["tasks"], one)
     apart = np.subtract(two["tasks_by_replica"]["weights"], one["PCGrad"]["weights"])
     assert np.abs(apart).max() > 1e-3  # the control: each replica's gradients weighed by themselves
+
+
+    assert set(two["told"]) == set(one)  # wherever the fault is
+    for said, untouched in two["told"].values():
+        assert said.startswith("The loss of task 'age' is NaN or infinite in batch 1 of epoch 1.") and untouched
 
 
 @pytest.mark.slow
