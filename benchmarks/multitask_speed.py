@@ -208,7 +208,7 @@ def table(results):
         r = found["ratios"]
         lines.append(f"| {name} | {found['target']} | {statistics.median(r):.3g} ({min(r):.3g} to {max(r):.3g}) | {len(r)} | "
                      f"{found['seconds']:.2g} |")
-    return "\n".join([*lines, "", results["stamp"]])
+    return "\n".join([*lines, "", *sorted({found["stamp"] for found in results["rows"].values()})])
 
 
 def main():
@@ -229,10 +229,10 @@ def main():
             continue
         options = {"python": given.torch} if row == "aggregation" else {}
         for name, target, found in globals()[row](given.pairs, **options):
-            results["rows"][name] = {"target": target, **found}
-            print(f"{name}: {statistics.median(found['ratios']):.3g}", flush=True)
             here = machine()
-            results["stamp"] = f"{here['machine']}; {here['versions']}; {time.strftime('%Y-%m-%d')}"
+            stamp = f"{here['machine']}; {here['versions']}; {time.strftime('%Y-%m-%d')}"
+            results["rows"][name] = {"target": target, "stamp": stamp, **found}
+            print(f"{name}: {statistics.median(found['ratios']):.3g}", flush=True)
             file.write_text(json.dumps(results, indent=1) + "\n")
     if given.table:
         readme = HERE / "README.md"
