@@ -49,27 +49,30 @@ class OpenVINOEngine:
         self.tolerance = TOLERANCE["bf16" if half else "f32"]
         self.inputs = _places(inputs, self.compiled.inputs)   # of the network's, among those of OpenVINO
         self.outputs = _places(outputs, self.compiled.outputs)
+        self.checked = False
 
     def run(self, batches, put):
         """Calls `put(token, features)` for each (token, x) of `batches`; features: a list of arrays `(batch, ...)`."""
         # without callbacks: one that ends after the last wait could let the network go from its own thread, which aborts
         count = self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
-        free, waiting, checked = [self.compiled.create_infer_request() for _ in range(count)], collections.deque(), False
+        free, waiting = [self.compiled.create_infer_request() for _ in range(count)], collections.deque()
         try:
             for token, x in batches:
                 arrays = inputs_of(self.prefix, x)
-                checked = checked or self._check(arrays)
                 if not free:
-                    free.append(self._delivered(*waiting.popleft(), put))
+                    free.append(self._delivered(waiting, put))
                 free[-1].start_async(self._named(arrays), share_inputs=True)
                 waiting.append((free.pop(), token, arrays))  # the arrays are read until it's done
             while waiting:
-                self._delivered(*waiting.popleft(), put)
+                self._delivered(waiting, put)
         finally:
             for request, *_ in waiting:
                 request.wait()
 
-    def _delivered(self, request, token, arrays, put):
+    def _delivered(self, waiting, put):
+        """Hands over what was begun first, and returns its request; before the first time it's checked, while others run."""
+        self.checked = self.checked or self._check(waiting[0][2])
+        request, token, _ = waiting.popleft()
         request.wait()
         put(token, [self._array(request.get_output_tensor(place).data, place) for place in self.outputs])
         return request
