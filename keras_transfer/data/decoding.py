@@ -52,9 +52,8 @@ def decode(bytes, size, fit="stretch"):
     def enlarged():  # where nothing is to be filtered: the same numbers in a fifth of the time
         return tf.raw_ops.ResizeBilinear(images=image[None], size=target, half_pixel_centers=True)
 
-    whole = fit == "stretch" and tf.reduce_all(scale >= 1)
-    image = (filtered() if whole is False else tf.cond(whole, enlarged, filtered))[0]
-    return tf.ensure_shape(upright(image, turn), (height, width, 3))
+    resized = tf.cond(tf.reduce_all(scale >= 1), enlarged, filtered) if fit == "stretch" else filtered()
+    return tf.ensure_shape(upright(resized[0], turn), (height, width, 3))
 
 
 def height_and_width(size):

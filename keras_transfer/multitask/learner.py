@@ -25,10 +25,11 @@ class MultiTask(_compat.Replicated, Stepping):
     their means over the steps with labels; `loss` is the plain sum of the losses, each times its loss weight, also while
     the method weighs them otherwise, so that it's the one that `evaluate` gives.
 
-    With `weighting=None` it trains as the model alone would, to the bit (compiled by XLA, within rounding). With any weighting and with none a loss that is NaN or
-    infinite ends training at its batch, named, before any weight has changed. The plain sum, or `kt.multitask.Uncertainty`,
-    is the one to begin with: methods on gradients take a backward pass a task (`kt.multitask.cost` measures it), and are
-    worth it where tasks are at odds (`kt.multitask.conflicts` shows whether they are).
+    With `weighting=None` it trains as the model alone would, to the bit (compiled by XLA, within rounding). With any
+    weighting and with none a loss that is NaN or infinite ends training at its batch, named, before any weight has changed.
+    The plain sum, or `kt.multitask.Uncertainty`, is the one to begin with: methods on gradients take a backward pass a task
+    (`kt.multitask.cost` measures it), and are worth it where tasks are at odds (`kt.multitask.conflicts` shows whether they
+    are).
 
     Args:
         model: what `kt.attach` returned with a dict of at least two heads, or any Functional model with a dict of outputs.

@@ -42,12 +42,14 @@ def _watched(part, settings):
     """Returns a learner without a weighting; or `part`, if it trains in a way of its own, or by other losses than one a head."""
     own = any(getattr(type(part), name) not in (getattr(keras.Model, name), getattr(Network, name))
               for name in ("train_step", "compute_loss", "compute_metrics"))
+    if own:
+        return part
     try:
         learner = MultiTask(part)
         TaskLosses(learner.tasks, settings.get("loss"), settings.get("loss_weights"))
     except (ValueError, TypeError):
         return part
-    return part if own else learner
+    return learner
 
 
 def takes_features(learner):
