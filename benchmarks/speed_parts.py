@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_transfer as kt
-from keras_transfer.data import scanning
+from keras_transfer.data import seen
 from keras_transfer.store import split
 from keras_transfer.store.caching import Store, cache_features
 from keras_transfer.store.engines.openvino import OpenVINOEngine
@@ -72,7 +72,7 @@ def keras_fit(photos, small, name="MobileNetV2", size=160, epochs=10, last=None,
 
 
 def ours(photos, name, size, epochs, last, dtype, weights=None):
-    scanning._known.clear()  # a warm process knows which photos are good; here they are looked at again
+    seen.found.clear()  # a warm process knows which photos are good; here they are looked at again
     train, _, labels = kt.data.photos(photos, size=size, validation=0)
     model = kt.attach(kt.backbone(name, input_shape=(size, size, 3), weights=weights), kt.heads.Classifier(labels))
     heads, tuned = (epochs, 0) if last is None else (0, epochs)
@@ -164,7 +164,7 @@ def growth(photos, small, name="MobileNetV2", size=160):
 def lite0(train, test, small, head_epochs=10, epochs=0, size=160):
     """`kt.fine_tune` of EfficientNetLite0 with its ImageNet weights, and the accuracy on the test photos."""
     def run(photos):
-        scanning._known.clear()
+        seen.found.clear()
         data, _, labels = kt.data.photos(photos, size=size, validation=0)
         model = kt.attach(kt.backbone("EfficientNetLite0", input_shape=(size, size, 3)), kt.heads.Classifier(labels))
         kt.fine_tune(model, data, head_epochs=head_epochs, epochs=epochs, seed=0, verbose=0)
@@ -191,7 +191,7 @@ def lite0_features(train, test, small, size=160, dtype="float32"):
     backbone, store = kt.backbone("EfficientNetLite0", input_shape=(size, size, 3)), Store(dtype=dtype)
 
     def run(photos):
-        scanning._known.clear()
+        seen.found.clear()
         x, y = kt.features(backbone, kt.data.photos(photos, size=size, validation=0)[0], store=store)
         return LogisticRegression(max_iter=1000).fit(x, y)
 

@@ -5,35 +5,53 @@ import tensorflow as tf
 
 from .animation import first_frame
 from .headers import begins, content, number
-from .orientation import orientation, upright_size
+from .orientation import UP, orientation, upright_size
 
 MOST_PIXELS = 200_000_000  # a few bytes can claim 60,000 x 60,000 pixels, which would be 10 GB once decoded
 MAGIC = {"JPEG": (0, b"\xff\xd8\xff"), "PNG": (0, b"\x89PNG\r\n\x1a\n"), "GIF": (0, b"GIF8"), "BMP": (0, b"BM"),
          "WebP": (8, b"WEBP")}
 RATIOS = (1, 2, 4, 8)
+SMALL = 2 ** 16  # bytes of a JPEG that takes less time to be decoded than its blocks take to be walked through
 # How most JPEGs without EXIF begin: a JFIF block of 16 bytes, and then no other block of application data (None: any byte).
 PLAIN_JPEG = (*b"\xff\xd8\xff\xe0\0\x10JFIF\0", *[None] * 9, *b"\xff\xdb")
 
+# What may be known of a photo before it's decoded. TensorFlow takes half a second to prepare the graph for any photo,
+# whenever a pass over a data set begins, most of it for what hardly a photo needs.
+UPRIGHT_JPEG, JPEG, ANY = range(3)
 
-def picture(bytes, shrink):
+
+def picture(bytes, shrink, known=ANY):
     """Decodes one photo of any known format.
 
     Args:
         bytes: scalar string tensor, the content of a file.
         shrink: function of the upright (height, width), int64 scalars in pixels. Returns how many times smaller the
             photo may be decoded, a float scalar. Only the JPEG decoder makes use of it.
+        known: `ANY` for any photo; `JPEG`, or `UPRIGHT_JPEG` for one without an orientation, makes a smaller graph.
 
     Returns:
         The pixels as they lie, uint8 `(rows, columns, 3)`, 0-255; how many of their rows and columns the photo covers,
-        float32 `(2,)`, not always whole since the decoder pads what it scales down; the orientation, int64 scalar 1-8.
+        float32 `(2,)`, not always whole since the decoder pads what it scales down; the orientation, int64 scalar 1-8, or
+        `UP` where it's known.
 
     Raises:
         tf.errors.InvalidArgumentError: when run, for bytes that aren't one whole photo of a known format.
     """
-    # TensorFlow's executor walks through every node of a branch that isn't taken, which costs as much as decoding a small
-    # photo; a function that stays one is a single node.
-    others = tf.function(lambda: _no_jpeg(bytes), experimental_attributes={"_noinline": True})
-    return tf.cond(_matches(bytes, MAGIC["JPEG"][1]), lambda: _jpeg(bytes, shrink), others)
+    if known == UPRIGHT_JPEG:
+        return _jpeg(bytes, shrink, UP)
+    if known == JPEG:
+        return _jpeg(bytes, shrink, _turn(bytes))
+    return tf.cond(is_jpeg(bytes), lambda: _jpeg(bytes, shrink, _turn(bytes)), _one_node(lambda: _no_jpeg(bytes)))
+
+
+def _one_node(function):
+    """A function that stays one: TensorFlow's executor walks through every node of a branch, even if it isn't taken."""
+    return tf.function(function, experimental_attributes={"_noinline": True})
+
+
+def is_jpeg(bytes):
+    """Whether the content of a file, a scalar string, begins as JPEGs do."""
+    return _matches(bytes, MAGIC["JPEG"][1])
 
 
 def _matches(bytes, pattern):
@@ -51,7 +69,7 @@ def _no_jpeg(bytes):
 
 
 def _as_it_is(image):
-    return image, tf.cast(tf.shape(image)[:2], tf.float32), tf.constant(1, tf.int64)
+    return image, tf.cast(tf.shape(image)[:2], tf.float32), tf.constant(UP, tf.int64)
 
 
 def _require(condition, message, value):
@@ -73,9 +91,19 @@ def _unknown(bytes):
     return _as_it_is(tf.zeros((tf.strings.length(bytes), 1, 3), tf.uint8))
 
 
-def _jpeg(bytes, shrink):
+def without_exif(bytes):
+    """Whether it's sure, at a glance, that a JPEG has no EXIF block; all of a small one is looked through."""
+    start = tf.strings.substr(bytes, 0, SMALL)
+    small = (tf.strings.length(bytes) <= SMALL) & ~tf.strings.regex_full_match(start, r"(?s)\C*Exif\x00\x00\C*")
+    return small | _matches(bytes, PLAIN_JPEG)
+
+
+def _turn(bytes):
+    return tf.cond(without_exif(bytes), lambda: tf.constant(UP, tf.int64), _one_node(lambda: orientation(content(bytes))))
+
+
+def _jpeg(bytes, shrink, turn):
     """Grey, RGB or CMYK; scaled down by the decoder itself."""
-    turn = tf.cond(_matches(bytes, PLAIN_JPEG), lambda: tf.constant(1, tf.int64), lambda: orientation(content(bytes)))
     size = tf.cast(tf.io.extract_jpeg_shape(bytes)[:2], tf.int64)
     bytes = _limited(bytes, size[0], size[1], "JPEG")
     factor = tf.cast(shrink(*upright_size(size[0], size[1], turn)), tf.float32)

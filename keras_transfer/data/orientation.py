@@ -4,6 +4,7 @@ import tensorflow as tf
 from .headers import begins, number
 
 TAG = 0x0112
+UP = 1  # the orientation of a photo that lies as it's to be seen
 USUAL = 2  # blocks before EXIF, or before the picture, of nearly all photos
 MOST_ENTRIES = 1000  # a real directory has some dozens; a garbled count must not cost time
 
@@ -37,7 +38,7 @@ def _exif_at(data):
     at = tf.constant(2, tf.int64)
     for _ in range(USUAL):  # a loop in the graph takes as long as it takes to decode a small photo
         at = tf.where(goes_on(at), after(at), at)
-    at = tf.cond(goes_on(at), lambda: tf.while_loop(goes_on, after, (at,))[0], lambda: at)
+    at = tf.cond(goes_on(at), lambda: tf.while_loop(goes_on, lambda at: (after(at),), (at,))[0], lambda: at)
     return tf.where(is_exif(at), at + 10, tf.zeros((), tf.int64))
 
 
@@ -62,11 +63,15 @@ def _from_directory(data, at):
 
 def upright_size(height, width, orientation):
     """The (height, width) in pixels after `upright`: 5 to 8 lie on their side."""
+    if orientation is UP:
+        return height, width
     return tf.where(orientation >= 5, width, height), tf.where(orientation >= 5, height, width)
 
 
 def upright(image, orientation):
-    """Turns an image `(height, width, channels)` as its orientation, an int64 scalar from 1 to 8, says."""
+    """Turns an image `(height, width, channels)` as its orientation, an int64 scalar from 1 to 8 or `UP`, says."""
+    if orientation is UP:
+        return image
     def one_of(*values):
         return tf.reduce_any(orientation == tf.constant(values, tf.int64))
 

@@ -7,11 +7,12 @@ import warnings
 
 import tensorflow as tf
 
-from .formats import picture
+from . import seen
+from .formats import ANY, JPEG, UPRIGHT_JPEG, is_jpeg, picture, without_exif
 from .streaming import steady
 
 SHOWN = 20
-_known = {}  # (path, size, time) -> reason or None: the second part of a split needn't decode everything again
+UNKNOWN = -1
 
 
 def readable(files, names, on_error):
@@ -28,16 +29,17 @@ def readable(files, names, on_error):
     Raises:
         ValueError: lists all bad photos, if `on_error` is "raise" or if no photo is good.
     """
-    keys = [_key(file) for file in files]
-    _scan({key: file for key, file in zip(keys, files) if key is not None and key not in _known})
-    left = [number for number, key in enumerate(keys) if key not in _known]
+    keys = [seen.key(file) for file in files]
+    for look in _if_jpeg, _if_any:
+        _scan({key: file for key, file in zip(keys, files) if key is not None and key not in seen.found}, look)
+    left = [number for number, key in enumerate(keys) if key not in seen.found]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         faults = dict(zip(left, pool.map(_fault, [files[number] for number in left])))
-    reasons = [faults[number] if number in faults else _known[key] for number, key in enumerate(keys)]
-    bad = [(name, reason) for name, reason in zip(names, reasons) if reason]
+    found = [faults[number] if number in faults else seen.found[key] for number, key in enumerate(keys)]
+    bad = [(name, reason) for name, reason in zip(names, found) if isinstance(reason, str)]
     if bad:
         _say(bad, len(files), on_error)
-    return [not reason for reason in reasons], bad
+    return [not isinstance(reason, str) for reason in found], bad
 
 
 def _say(bad, total, on_error):
@@ -51,19 +53,16 @@ def _say(bad, total, on_error):
     warnings.warn(f"{count} and are left out:{shown}", stacklevel=5)
 
 
-def _scan(files):
-    """Enters the good ones of `{key: file}`, in one stream, which takes half as long as a call for each."""
+def _scan(files, look):
+    """Enters what the good ones of `{key: file}` are, in one stream, which takes half as long as a call for each."""
     if not files:  # a graph isn't traced for nothing
         return
     paths = tf.constant([os.fsencode(file) for file in files.values()], tf.string)
-
-    def size(number, path):
-        return number, tf.size(_decoder()(tf.io.read_file(path)))
-
-    numbers = tf.data.Dataset.from_tensor_slices(paths).enumerate().map(size, tf.data.AUTOTUNE, deterministic=False)
+    looks = tf.data.Dataset.from_tensor_slices(paths).enumerate().map(
+        lambda number, path: (number, look()(tf.io.read_file(path))), tf.data.AUTOTUNE, deterministic=False)
     keys = list(files)
-    for batch, _ in steady(numbers.ignore_errors().batch(128)).as_numpy_iterator():
-        _known.update(dict.fromkeys(keys[number] for number in batch))
+    for numbers, kinds in steady(looks.ignore_errors().batch(128)).as_numpy_iterator():
+        seen.found.update((keys[number], int(kind)) for number, kind in zip(numbers, kinds) if kind != UNKNOWN)
 
 
 def _fault(file):
@@ -72,24 +71,15 @@ def _fault(file):
             reason = fault(opened.read())
     except OSError as error:
         return f"{type(error).__name__}: {error.strerror}"
-    if (key := _key(file)) is not None:
-        _known[key] = reason
-    return reason
-
-
-def _key(file):
-    """What tells a file from others and from itself after a change; None for one that isn't there."""
-    try:
-        status = os.stat(file)
-    except OSError:
-        return None
-    return os.fspath(file), status.st_size, status.st_mtime_ns
+    if (key := seen.key(file)) is not None:
+        seen.found[key] = ANY if reason is None else reason
+    return ANY if reason is None else reason
 
 
 def fault(bytes):
     """Returns why the bytes of a photo can't be decoded, in a few words, or None if they can."""
     try:
-        _decoder()(bytes)
+        _if_any()(bytes)
     except tf.errors.InvalidArgumentError as error:
         return _reason(error.message, len(bytes))
     except tf.errors.ResourceExhaustedError:
@@ -98,10 +88,29 @@ def fault(bytes):
 
 
 @functools.cache
-def _decoder():
+def _if_any():
+    """A function of the bytes of any photo, which fails for bad ones."""
+    return _graph(lambda bytes: _all_of(bytes, ANY, ANY))
+
+
+@functools.cache
+def _if_jpeg():
+    """The same for JPEGs, whose graph is made in a moment; others it leaves unknown."""
+    def look(bytes):
+        return _all_of(bytes, UPRIGHT_JPEG, tf.where(without_exif(bytes), UPRIGHT_JPEG, JPEG))
+
+    return _graph(lambda bytes: tf.cond(is_jpeg(bytes), lambda: look(bytes), lambda: UNKNOWN))
+
+
+def _all_of(bytes, known, kind):
+    """Returns `kind` when a photo has been decoded, of which that much is `known`."""
     # scaled down by 8, the decoder of JPEGs still reads every byte, but takes a fraction of the time
-    return tf.function(lambda bytes: picture(bytes, lambda height, width: 8.0)[0],
-                       input_signature=[tf.TensorSpec((), tf.string)])
+    with tf.control_dependencies([picture(bytes, lambda height, width: 8.0, known)[0]]):
+        return tf.identity(kind)
+
+
+def _graph(look):
+    return tf.function(look, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 
 
 def _reason(message, size):

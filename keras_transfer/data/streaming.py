@@ -7,7 +7,9 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from .decoding import decode
+from . import seen
+from .decoding import decode_known
+from .formats import ANY
 
 AHEAD = 4  # batches ready before they're asked for
 
@@ -27,6 +29,11 @@ class Samples:
     names: list
     targets: dict
     plain: bool
+
+    @functools.cached_property
+    def known(self):
+        """What is known of all files, see `formats.picture`."""
+        return seen.least(self.files)
 
     def where(self, mask):
         """Returns the samples for which the mask, `(samples,)` bools, holds."""
@@ -120,7 +127,7 @@ def _reader(samples, size, fit):
     files = tf.constant([os.fsencode(file) for file in samples.files])
     labels = {name: tf.constant(array) for name, array in samples.targets.items()}
     labels = next(iter(labels.values())) if samples.plain else labels
-    decode_one = decoder(size, fit)
+    decode_one = decoder(size, fit, samples.known)
 
     def read(row):
         photo = decode_one(tf.io.read_file(tf.gather(files, row)))
@@ -130,6 +137,6 @@ def _reader(samples, size, fit):
 
 
 @functools.cache
-def decoder(size, fit):
+def decoder(size, fit, known=ANY):
     """Returns `decode` for this size and fit as a graph; tracing takes a second, so all who read photos share it."""
-    return tf.function(lambda bytes: decode(bytes, size, fit), [tf.TensorSpec((), tf.string)], autograph=False)
+    return tf.function(lambda bytes: decode_known(bytes, size, fit, known), [tf.TensorSpec((), tf.string)], autograph=False)

@@ -7,8 +7,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from keras_transfer.data import decode
-from keras_transfer.data.decoding import height_and_width
+from keras_transfer.data import decode, decoding
+from keras_transfer.data.decoding import decode_known, height_and_width
+from keras_transfer.data.formats import ANY, JPEG, UPRIGHT_JPEG
+from keras_transfer.data.streaming import decoder
 
 
 def by_pillow(bytes, size):
@@ -35,6 +37,29 @@ def test_enlarging_gives_what_the_filter_would_give(smooth, encoded, size):
     wanted = tf.raw_ops.ScaleAndTranslate(images=np.asarray(photo)[None], size=size, scale=tf.constant(scale, tf.float32),
                                           translation=tf.zeros(2), kernel_type="triangle", antialias=True)[0]
     np.testing.assert_allclose(decode(encoded(photo, "PNG"), size), wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("size", [(16, 24), (30, 90), (60, 20), (36, 53)])
+def test_shrinking_gives_the_bits_of_the_op(monkeypatch, smooth, encoded, fit, size):
+    bytes = encoded(smooth(37, 53), "PNG")
+    found = decode(bytes, size, fit)
+    monkeypatch.setattr(decoding, "LARGE", 0)  # then `ScaleAndTranslate` gets the photo as it is
+    np.testing.assert_array_equal(found, decode(bytes, size, fit))
+
+
+def test_what_is_known_of_a_photo_changes_nothing_but_the_graph(smooth, encoded):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for bytes, levels in (encoded(smooth(60, 47), "JPEG"), (UPRIGHT_JPEG, JPEG)), (
+            encoded(smooth(60, 47), "JPEG", exif=turned), (JPEG,)):
+        for fit in "stretch", "crop", "pad":
+            for known in levels:
+                found = decode_known(tf.constant(bytes), (40, 50), fit, known)
+                np.testing.assert_array_equal(found, decode(bytes, (40, 50), fit))
+    nodes = [len(decoder((40, 50), "stretch", known).get_concrete_function().graph.as_graph_def().SerializeToString())
+             for known in (UPRIGHT_JPEG, JPEG, ANY)]
+    assert nodes[0] < nodes[1] / 2 < nodes[2] / 4
 
 
 def test_downscaling_is_antialiased():

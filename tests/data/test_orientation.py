@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from keras_transfer.data.formats import without_exif
 from keras_transfer.data.headers import content
 from keras_transfer.data.orientation import orientation, upright, upright_size
 
@@ -37,6 +38,21 @@ def test_reads_both_byte_orders_and_both_widths(value, order, kind):
 )
 def test_finds_exif_behind_other_application_data(before):
     assert orientation(content(jpeg_start(tiff(6), before))) == 6
+
+
+@pytest.mark.parametrize("before", [
+    b"", b"\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0", b"\xff\xfe\0\x07\xc3\xff\n\0\x80",
+    b"\xff\xe2\xff\xff" + bytes(range(255)) * 257 + b"..\n", b"\xff\xe2\xff\xff" + bytes(65533) + b"\xff\xed\0\3\n"],
+    ids=range(5))
+def test_the_glance_never_misses_exif(before):
+    data = jpeg_start(tiff(6), before)
+    assert orientation(content(data)) == 6 and not without_exif(tf.constant(data))
+    assert not without_exif(tf.constant(data + bytes(2**17)))
+    small = len(before) < 100
+    absent = data.replace(b"Exif", b"exif")
+    assert orientation(content(absent)) == 1 and without_exif(tf.constant(absent)) == small
+    plain = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0\xff\xdb"
+    assert without_exif(tf.constant(plain + bytes(2**17))), "how most large ones begin, too"
 
 
 @pytest.mark.parametrize(
