@@ -42,7 +42,7 @@ def test_finds_exif_behind_other_application_data(before):
 
 @pytest.mark.parametrize("before", [
     b"", b"\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0", b"\xff\xfe\0\x07\xc3\xff\n\0\x80",
-    b"\xff\xe2\xff\xff" + bytes(range(255)) * 257 + b"..\n", b"\xff\xe2\xff\xff" + bytes(65533) + b"\xff\xed\0\3\n"],
+    b"\xff\xe2\xff\xff" + (bytes(range(255)) * 257)[:65533], b"\xff\xe2\xff\xff" + bytes(65533) + b"\xff\xed\0\3\n"],
     ids=range(5))
 def test_the_glance_never_misses_exif(before):
     data = jpeg_start(tiff(6), before)
