@@ -57,12 +57,13 @@ def photos(folder, *, size=224, batch_size=32, validation=0.2, test=0.0, seed=0,
     folder = pathlib.Path(folder)
     names, classes = listed(folder)
     labels = sorted(set(classes))
-    good, skipped = readable([folder / name for name in names], names, on_error)
-    names, classes = ([x for x, keep in zip(column, good) if keep] for column in (names, classes))
+    files = [os.path.join(folder, name) for name in names]
+    good, skipped = readable(files, names, on_error)
+    files, names, classes = ([x for x, keep in zip(column, good) if keep] for column in (files, names, classes))
     _check_counts(folder, collections.Counter(classes), labels, held_out=bool(validation or test))
     numbers = {name: k for k, name in enumerate(labels)}
     targets = {None: np.array([numbers[name] for name in classes], "int32")}
-    samples = Samples([os.fspath(folder / name) for name in names], names, targets, plain=True)
+    samples = Samples(files, names, targets, plain=True)
     return reading.deliver(samples, split(names, classes, validation, test, seed), labels, skipped)
 
 
@@ -122,10 +123,11 @@ def _photos_in(folder, name):
     photos, others = [], collections.Counter()
     for root, inner, files in os.walk(folder / name, onerror=_refuse):
         inner[:] = sorted(one for one in inner if not _ignored(one))
+        within = pathlib.Path(root).relative_to(folder).as_posix()
         for file in files:
             extension = os.path.splitext(file)[1].lower()
             if extension in EXTENSIONS and not _ignored(file):
-                photos.append(pathlib.Path(root, file).relative_to(folder).as_posix())
+                photos.append(f"{within}/{file}")
             elif not _ignored(file):
                 others[extension or "no extension"] += 1
     lost = {extension: count for extension, count in others.items() if extension in CONVERT}

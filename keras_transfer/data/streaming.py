@@ -12,6 +12,7 @@ from .decoding import decode_known
 from .formats import ANY
 
 AHEAD = 4  # batches ready before they're asked for
+unconverted = tf.autograph.experimental.do_not_convert  # a function without Python's `if` or `for` is traced sooner then
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +61,14 @@ def shuffled(samples, size, fit, batch_size, seed, augmentation=None):
     """
     count, epoch, read = len(samples.files), epoch_variable(), _reader(samples, size, fit)
 
+    @unconverted
     def order(_):
         number = tf.identity(epoch.assign_add(1)) - 1
         return tf.data.Dataset.from_tensor_slices((tf.fill((count,), number), permutation(count, seed, number)))
 
     dataset = tf.data.Dataset.range(1).flat_map(order)
     if augmentation is None:
-        dataset = dataset.map(lambda number, row: read(row), tf.data.AUTOTUNE).batch(batch_size)
+        dataset = dataset.map(unconverted(lambda number, row: read(row)), tf.data.AUTOTUNE).batch(batch_size)
     else:
         dataset = dataset.map(lambda number, row: (number, *read(row)), tf.data.AUTOTUNE).batch(batch_size)
 
@@ -91,6 +93,7 @@ def shuffled_rows(arrays, batch_size, seed):
     count, epoch = len(tf.nest.flatten(arrays)[0]), epoch_variable()
     held = tf.nest.map_structure(tf.convert_to_tensor, arrays)
 
+    @unconverted
     def order(_):
         number = tf.identity(epoch.assign_add(1)) - 1
         return tf.data.Dataset.from_tensor_slices(permutation(count, seed, number)).batch(batch_size)
@@ -129,6 +132,7 @@ def _reader(samples, size, fit):
     labels = next(iter(labels.values())) if samples.plain else labels
     decode_one = decoder(size, fit, samples.known)
 
+    @unconverted
     def read(row):
         photo = decode_one(tf.io.read_file(tf.gather(files, row)))
         return photo, tf.nest.map_structure(lambda array: tf.gather(array, row), labels)

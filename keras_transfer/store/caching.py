@@ -1,5 +1,6 @@
 """`kt.cache_features`: what is frozen is computed once, kept, and read again in any order."""
 import dataclasses
+import functools
 import pathlib
 import shutil
 import tempfile
@@ -96,8 +97,12 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
     return kept(prefix, dataset, directory, shuffle, store, verbose), tail
 
 
-def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=0):
-    """Returns the dataset of what `prefix` gives for the elements of `dataset`. Arguments as for `cache_features`."""
+def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=0, make=None):
+    """Returns the dataset of what `prefix` gives for the elements of `dataset`. Arguments as for `cache_features`.
+
+    `make` may be what `maker` has returned for `prefix`, so that several data sets have one engine.
+    """
+    make = make or maker(prefix)
     if not isinstance(store, Store):
         raise TypeError(f"`store` must be a kt.Store. Received: {store!r}")
     source = sources.source_of(dataset, store.views, store.key)
@@ -118,7 +123,7 @@ def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=
         if directory is None:
             weakref.finalize(shards, shutil.rmtree, shards.path, ignore_errors=True)
         try:
-            filler = Filler(shards, source, lambda: engine(prefix, store.dtype), worker, verbose)
+            filler = Filler(shards, source, lambda: make(engine, store.dtype, source.step), worker, verbose)
             counts = _complete(filler, verbose)
             break
         except Unsuitable as error:
@@ -159,8 +164,14 @@ def features(model, dataset, *, store=Store(), verbose=0):
     return arrays_of(keras.Model(model.inputs, output, name="prefix"), dataset, store, verbose)
 
 
-def arrays_of(prefix, dataset, store, verbose=0):
-    """Returns the elements of `dataset` as arrays, with what `prefix` gives in place of x. Arguments as for `features`."""
+def maker(prefix):
+    """Returns a function that makes an engine for `prefix`, of (class, dtype, rows a batch), and each but once."""
+    return functools.cache(lambda engine, dtype, rows: engine(prefix, dtype, rows))
+
+
+def arrays_of(prefix, dataset, store, verbose=0, make=None):
+    """Returns the elements of `dataset` as arrays, with what `prefix` gives in place of x. Arguments as for `kept`."""
+    make = make or maker(prefix)
     source = sources.source_of(dataset, key="unkeyed")
     _check_inputs(prefix, source)
     columns = _columns(prefix, source, store)
@@ -169,7 +180,7 @@ def arrays_of(prefix, dataset, store, verbose=0):
         with tempfile.TemporaryDirectory(prefix="keras-transfer-") as folder:
             shards = Shards(folder, layout)
             try:
-                filler = Filler(shards, source, lambda: engine(prefix, store.dtype), verbose=verbose)
+                filler = Filler(shards, source, lambda: make(engine, store.dtype, source.step), verbose=verbose)
                 return reading.arrays(shards, filler.fill()[0], source, prefix.outputs)
             except Unsuitable as error:
                 if not more:

@@ -5,7 +5,7 @@ import math
 import keras
 
 from .. import data, distributing
-from .caching import arrays_of, kept
+from .caching import arrays_of, kept, maker
 from .filling import size
 from .shards import room
 from .splitting import split, width
@@ -39,8 +39,9 @@ def on_features(model, train, validation, store, only_exact, directory=None, ver
         return None
     # validation is one pass, and no other data set may have its key
     plain = dataclasses.replace(store, views=1, key=store.key and f"{store.key}, validation")
-    return (tail, _replaced(prefix, train, directory, store, verbose),
-            None if validation is None else _replaced(prefix, validation, directory, plain, verbose))
+    make = maker(prefix)
+    return (tail, _replaced(prefix, train, directory, store, verbose, make),
+            None if validation is None else _replaced(prefix, validation, directory, plain, verbose, make))
 
 
 def _fit(prefix, sets, directory, strategy, verbose):
@@ -70,7 +71,7 @@ def _rows(part):
     return 0 if known is None else len(known.files)
 
 
-def _replaced(prefix, part, directory, store, verbose):
+def _replaced(prefix, part, directory, store, verbose, make):
     if isinstance(part, tuple):  # `fit` shuffles arrays in its own way
-        return arrays_of(prefix, part, store, verbose)
-    return kept(prefix, part, directory, False, store, verbose)
+        return arrays_of(prefix, part, store, verbose, make)
+    return kept(prefix, part, directory, False, store, verbose, make)

@@ -3,10 +3,8 @@
 import os
 
 import pytest
-from PIL import Image
 
-from keras_transfer.data import scanning, seen
-from keras_transfer.data.formats import ANY, JPEG, UPRIGHT_JPEG
+from keras_transfer.data import scanning
 from keras_transfer.data.scanning import fault, readable
 
 
@@ -85,23 +83,6 @@ def test_a_file_is_decoded_again_only_if_it_changed(mixed, monkeypatch, smooth, 
     mixed[0][0].write_bytes(encoded(smooth(8, 8), "JPEG"))
     assert readable(mixed[0][:2], mixed[1][:2], "skip")[0] == [True, False]
     assert scanned[4:] == [mixed[0][:1], []] and len(asked) == 1
-
-
-def test_what_a_photo_is_known_to_be(tmp_path, smooth, encoded):
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    content = {"plain.jpg": encoded(smooth(9, 8), "JPEG"), "comment.jpg": encoded(smooth(9, 8), "JPEG", comment=b"of a cat"),
-               "turned.jpg": encoded(smooth(9, 8), "JPEG", exif=turned), "other.png": encoded(smooth(9, 8), "PNG")}
-    files = {name: tmp_path / name for name in content}
-    for name, bytes in content.items():
-        files[name].write_bytes(bytes)
-    assert seen.least(files.values()) == ANY, "nothing is known before the scan"
-    assert all(readable(list(files.values()), list(files), "raise")[0])
-    kinds = {name: seen.least([file]) for name, file in files.items()}
-    assert kinds == {"plain.jpg": UPRIGHT_JPEG, "comment.jpg": UPRIGHT_JPEG, "turned.jpg": JPEG, "other.png": ANY}
-    assert seen.least([files["plain.jpg"], files["turned.jpg"]]) == JPEG and seen.least(files.values()) == ANY
-    files["plain.jpg"].write_bytes(content["other.png"])
-    assert seen.least([files["plain.jpg"]]) == ANY, "it isn't what it was"
 
 
 def test_fault_of_every_size_of_photo(smooth, encoded):

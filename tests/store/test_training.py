@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import keras_transfer as kt
 from keras_transfer.store import training
+from keras_transfer.store.engines import choosing
 from keras_transfer.store.training import on_features
 from support import colour_task, pixels
 
@@ -203,3 +204,20 @@ def test_the_folder_of_a_run_that_ends_keeps_no_features(model, sets, tmp_path):
 def test_pixels_are_not_all_alike():
     """The networks above are compared on photos that differ."""
     assert pixels(4, size=32).std(0).mean() > 10
+
+
+def test_training_and_validation_share_an_engine(model, monkeypatch):
+    made = []
+
+    class Counted(choosing.TensorFlowEngine):
+        def __init__(self, *arguments):
+            made.append(arguments)
+            super().__init__(*arguments)
+
+    monkeypatch.setitem(choosing.ENGINES, "tensorflow", Counted)
+    kt.freeze(model)
+    x, y = colour_task(40)
+    for pair in ((tf.data.Dataset.from_tensor_slices(part).batch(8) for part in ((x, y), (x[:8], y[:8]))), ((x, y), (x[:8], y[:8]))):
+        made.clear()
+        assert on_features(model, *pair, TENSORFLOW, only_exact=False) is not None
+        assert len(made) == 1

@@ -1,5 +1,7 @@
 """Features from OpenVINO: on processors as fast as TensorFlow or faster, and in bfloat16 about twice."""
 import collections
+import dataclasses
+import math
 import os
 import tempfile
 
@@ -12,6 +14,8 @@ from ..shards import BFLOAT16
 from .tracing import constant_function, inputs_of
 from .unsuitable import Unsuitable
 
+PIECE = 4  # rows that are computed at once, if one row's largest map takes more than LARGE bytes
+LARGE = 3 * 2 ** 18
 TOLERANCE = {"f32": 1e-3, "bf16": 0.2}  # of the largest value, on the first row: a wrong conversion is off by far more
 
 
@@ -24,6 +28,7 @@ class OpenVINOEngine:
     Args:
         prefix: a Functional `keras.Model`, run in inference mode.
         dtype: "float32" or "bfloat16"; a processor without bfloat16 computes in float32.
+        rows: how many rows most batches have. Batches of any size are taken.
 
     Raises:
         ImportError: OpenVINO isn't installed.
@@ -32,7 +37,7 @@ class OpenVINOEngine:
 
     name = "openvino"
 
-    def __init__(self, prefix, dtype="float32"):
+    def __init__(self, prefix, dtype="float32", rows=32):
         openvino = _check.extra("openvino", "openvino")
         self.prefix = prefix
         core = openvino.Core()
@@ -40,6 +45,8 @@ class OpenVINOEngine:
         self.precision = "bf16" if dtype == "bfloat16" and capable else "f32"
         try:
             model, inputs, outputs = _converted(core, prefix)
+            model, self.piece = _in_pieces(model, rows)
+            self.ahead = rows // self.piece if self.piece else 1  # pieces a batch: it's whole batches that are begun ahead
             self.compiled = core.compile_model(model, "CPU", {
                 "PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self.precision})
         except (RuntimeError, NotImplementedError, tf.errors.OpError) as error:
@@ -54,15 +61,17 @@ class OpenVINOEngine:
     def run(self, batches, put):
         """Calls `put(token, features)` for each (token, x) of `batches`; features: a list of arrays `(batch, ...)`."""
         # without callbacks: one that ends after the last wait could let the network go from its own thread, which aborts
-        count = self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
+        count = (self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1) * self.ahead
         free, waiting = [self.compiled.create_infer_request() for _ in range(count)], collections.deque()
         try:
             for token, x in batches:
-                arrays = inputs_of(self.prefix, x)
-                if not free:
-                    free.append(self._delivered(waiting, put))
-                free[-1].start_async(self._named(arrays), share_inputs=True)
-                waiting.append((free.pop(), token, arrays))  # the arrays are read until it's done
+                batch = _Batch(token, inputs_of(self.prefix, x), [None] * len(self.outputs))
+                for start in range(0, batch.rows, self.piece or batch.rows):
+                    if not free:
+                        free.append(self._delivered(waiting, put))
+                    arrays = batch.piece(start, self.piece)
+                    free[-1].start_async(self._named(arrays), share_inputs=True)
+                    waiting.append((free.pop(), batch, start, arrays))  # the arrays are read until it's done
             while waiting:
                 self._delivered(waiting, put)
         finally:
@@ -70,34 +79,85 @@ class OpenVINOEngine:
                 request.wait()
 
     def _delivered(self, waiting, put):
-        """Hands over what was begun first, and returns its request; before the first time it's checked, while others run."""
-        self.checked = self.checked or self._check(waiting[0][2])
-        request, token, _ = waiting.popleft()
+        """Takes what was begun first, hands over the batch that is whole then, and returns the request.
+
+        The very first answer is checked before, while others run.
+        """
+        self.checked = self.checked or self._check(waiting[0][-1])
+        request, batch, start, _ = waiting.popleft()
         request.wait()
-        put(token, [self._array(request.get_output_tensor(place).data, place) for place in self.outputs])
+        for number, place in enumerate(self.outputs):
+            batch.put(number, start, self._array(request.get_output_tensor(place).data, place))
+        if start + (self.piece or batch.rows) >= batch.rows:
+            put(batch.token, batch.features)
         return request
 
     def _check(self, arrays):
         row = [array[:1] for array in arrays]
         packed = keras.tree.pack_sequence_as(self.prefix.input, row)
         wanted = [keras.ops.convert_to_numpy(t) for t in keras.tree.flatten(self.prefix(packed, training=False))]
-        found = self.compiled(self._named(row))
+        found = self.compiled(self._named(arrays if self.piece else row))
         for place, array in zip(self.outputs, wanted):
             array = array.astype("float32")
             largest = np.abs(array).max(initial=0.0)
-            off = np.abs(self._array(found[place], place).astype("float32") - array).max(initial=0.0)
+            off = np.abs(self._array(found[place], place)[:1].astype("float32") - array).max(initial=0.0)
             if not off <= self.tolerance * largest:
                 raise Unsuitable(f"OpenVINO's features differ from Keras's by {off:.3g}, where the largest is {largest:.3g}. "
                                  "Give engine=\"tensorflow\".")
         return True
 
     def _array(self, data, place):
-        """A copy of an output, of which OpenVINO says float16 where it's bfloat16."""
+        """An output, of which OpenVINO says float16 where it's bfloat16."""
         half = self.compiled.outputs[place].get_element_type().get_type_name() == "bf16"
-        return np.array(data.view(BFLOAT16) if half else data)
+        return data.view(BFLOAT16) if half else data
 
     def _named(self, arrays):
         return {place: array for place, array in zip(self.inputs, arrays) if place is not None}
+
+
+@dataclasses.dataclass
+class _Batch:
+    """A batch that is computed in pieces: its inputs, and its features as far as they are there."""
+
+    token: object
+    inputs: list
+    features: list
+
+    @property
+    def rows(self):
+        return len(self.inputs[0])
+
+    def piece(self, start, rows):
+        """The inputs of `rows` rows from `start` on, the last row again where there are no more; all for None."""
+        if rows is None:
+            return self.inputs
+        if start + rows <= self.rows:
+            return [array[start:start + rows] for array in self.inputs]
+        return [array[np.minimum(np.arange(start, start + rows), self.rows - 1)] for array in self.inputs]
+
+    def put(self, number, start, array):
+        """Copies an output of a piece, a view of OpenVINO's memory, into its place."""
+        if self.features[number] is None:
+            self.features[number] = np.empty((self.rows, *array.shape[1:]), array.dtype)
+        rows = self.features[number][start:start + len(array)]
+        rows[:] = array[:len(rows)]
+
+
+def _in_pieces(model, rows):
+    """Returns the model for a fixed number of rows and that number, where that takes less time; or (model, None).
+
+    A network with large maps is bound by memory: of a few rows at once, more stays in the processor's cache.
+    """
+    fixed = model.clone()
+    try:
+        fixed.reshape({port: [PIECE, *list(port.partial_shape)[1:]] for port in fixed.inputs})
+    except RuntimeError:  # a shape within the network can't change
+        return model, None
+    computed = [out for op in fixed.get_ops() if op.get_type_name() != "Constant" for out in op.outputs()]
+    if any(out.partial_shape.is_dynamic for out in computed) or any(out.shape[0] != PIECE for out in fixed.outputs):
+        return model, None
+    largest = max(math.prod(out.shape) for out in computed) * 4 // PIECE  # bytes a row
+    return (fixed, PIECE) if largest > LARGE and rows >= PIECE else (model, None)
 
 
 def _places(tensors, ports):

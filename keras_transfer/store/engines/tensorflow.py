@@ -16,11 +16,12 @@ class TensorFlowEngine:
     Args:
         prefix: a Functional `keras.Model`, run in inference mode.
         dtype: what the store keeps ("float32" or "bfloat16"); TensorFlow computes in the network's own dtype.
+        rows: how many rows most batches have, which makes no difference here.
     """
 
     name = "tensorflow"
 
-    def __init__(self, prefix, dtype="float32"):
+    def __init__(self, prefix, dtype="float32", rows=32):
         gpus = tf.config.list_logical_devices("GPU")
         strategy = prefix.distribute_strategy
         self.devices = strategy.extended.worker_devices if strategy.num_replicas_in_sync > 1 else [None]

@@ -76,6 +76,35 @@ def test_tensors_from_outside_the_graph_become_constants():
     assert off(prefix, np.random.default_rng(0).normal(size=(9, 4, 4, 3)).astype("float32"))[0] < 1e-4
 
 
+@pytest.fixture(scope="module")
+def large_maps():
+    """A network whose maps take 800 kB a row, with an output of maps and one of numbers."""
+    inputs = keras.Input((80, 80, 3))
+    maps = keras.layers.Conv2D(32, 3, padding="same", activation="relu")(inputs)
+    return keras.Model(inputs, [keras.layers.MaxPooling2D(8)(maps), keras.layers.GlobalAveragePooling2D()(maps)])
+
+
+def test_large_maps_are_computed_in_pieces_of_a_batch(large_maps):
+    engine = OpenVINOEngine(large_maps)
+    assert engine.piece == module.PIECE == 4
+    x = pixels(33, size=80) * np.linspace(0.1, 1, 33)[:, None, None, None].astype("float32")
+    sizes = [1, 3, 4, 5, 8, 12]
+    batches = np.split(x, np.cumsum(sizes)[:-1])
+    found = results(engine, enumerate(batches))
+    assert [len(found[k][0]) for k in range(6)] == [len(found[k][1]) for k in range(6)] == sizes
+    for number, wanted in enumerate(large_maps(x, training=False)):
+        got = np.concatenate([found[k][number] for k in range(6)])
+        np.testing.assert_allclose(got, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_small_maps_and_small_batches_are_computed_whole(large_maps, small_backbone):
+    assert OpenVINOEngine(small_backbone()).piece is None
+    engine = OpenVINOEngine(large_maps, rows=2)
+    assert engine.piece is None
+    ((maps, means),) = results(engine, [(0, pixels(2, size=80))]).values()
+    assert maps.shape == (2, 10, 10, 32) and means.shape == (2, 32)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50", "EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "VGG16"])
 def test_real_networks(calibrated, name):
