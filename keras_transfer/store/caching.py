@@ -1,6 +1,5 @@
 """`kt.cache_features`: what is frozen is computed once, kept, and read again in any order."""
 import dataclasses
-import functools
 import pathlib
 import shutil
 import tempfile
@@ -165,8 +164,15 @@ def features(model, dataset, *, store=Store(), verbose=0):
 
 
 def maker(prefix):
-    """Returns a function that makes an engine for `prefix`, of (class, dtype, rows a batch), and each but once."""
-    return functools.cache(lambda engine, dtype, rows: engine(prefix, dtype, rows))
+    """Returns a function that makes an engine for `prefix`, of (class, dtype, rows a batch); but one of a class and dtype."""
+    made = {}
+
+    def make(engine, dtype, rows):
+        if (engine, dtype) not in made:
+            made[engine, dtype] = engine(prefix, dtype, rows)
+        return made[engine, dtype]
+
+    return make
 
 
 def arrays_of(prefix, dataset, store, verbose=0, make=None):
