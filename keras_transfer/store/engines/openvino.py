@@ -14,6 +14,7 @@ from ..shards import BFLOAT16
 from .tracing import constant_function, inputs_of
 from .unsuitable import Unsuitable
 
+AHEAD = 3  # batches that are begun beyond what the processor computes at once: while the first answer is checked it goes on
 PIECE = 4  # rows that are computed at once, if one row's largest map takes more than LARGE bytes
 LARGE = 3 * 2 ** 18
 TOLERANCE = {"f32": 1e-3, "bf16": 0.2}  # of the largest value, on the first row: a wrong conversion is off by far more
@@ -61,7 +62,7 @@ class OpenVINOEngine:
     def run(self, batches, put):
         """Calls `put(token, features)` for each (token, x) of `batches`; features: a list of arrays `(batch, ...)`."""
         # without callbacks: one that ends after the last wait could let the network go from its own thread, which aborts
-        count = (self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1) * self.ahead
+        count = (self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + AHEAD) * self.ahead
         free, waiting = [self.compiled.create_infer_request() for _ in range(count)], collections.deque()
         try:
             for token, x in batches:
