@@ -1,7 +1,7 @@
 """Computes what a feature store lacks: reading, computing and writing at the same time."""
+import collections
 import concurrent.futures
 import functools
-import itertools
 import threading
 import time
 
@@ -13,6 +13,7 @@ from .shards import room, unwritable, used_by_others
 from .sources import ALL
 
 WAIT = 60.0  # seconds without a new shard of another worker, after which its shards are computed here
+READ_AHEAD = 1 << 27  # bytes of photos that are read while the engine is made
 _POLL = 0.2  # seconds between two looks at what the others have written
 _OLD = 600.0  # seconds after which an unfinished folder among those of several workers is a dead one's
 _LONG = 20.0  # seconds that deserve a progress bar
@@ -80,21 +81,21 @@ class Filler:
         pace = _Pace(self, rows, self.shards.layout.views - view)
         self._check_space((pace.rows or 0) * pace.passes)
 
-        def batches():
-            for shard, offset, x, rest, ids in self.source.batches(view, numbers, self.shards.layout.rows):
-                yield (shard, offset, rest, ids), x
-                writer.check()
-
         def put(token, features):
             writer.put(*token, features)
             pace.step(len(token[-1]))
 
-        stream = batches()
+        stream = (((shard, offset, rest, ids), x)
+                  for shard, offset, x, rest, ids in self.source.batches(view, numbers, self.shards.layout.rows))
+        made = threading.Event()
         try:
             with concurrent.futures.ThreadPoolExecutor(1) as pool:  # the first photos are read while the engine is made
-                first = pool.submit(next, stream, None)
-                engine = self.engine()
-            engine.run(itertools.chain(filter(None, [first.result()]), stream), put)
+                first = pool.submit(_read_until, made, stream)
+                try:
+                    engine = self.engine()
+                finally:
+                    made.set()
+            engine.run(_handed_over(first.result(), stream, writer), put)
         except BaseException:
             stream.close()
             writer.close(finish=False)
@@ -131,6 +132,27 @@ class Filler:
                 told, lacking = True, left - 1
             else:
                 time.sleep(_POLL)
+
+
+def _read_until(made, stream):
+    """Returns the first batches of `stream`: until the event is set, but no more than `READ_AHEAD` bytes and one batch."""
+    read, bytes = collections.deque(), 0
+    for token, x in stream:
+        read.append((token, x))
+        bytes += sum(np.asarray(array).nbytes for array in keras.tree.flatten(x))
+        if made.is_set() or bytes > READ_AHEAD:
+            break
+    return read
+
+
+def _handed_over(read, stream, writer):
+    """Yields what was read, letting each batch go, and then the others, while the writer keeps up."""
+    while read:
+        yield read.popleft()
+        writer.check()
+    for batch in stream:
+        yield batch
+        writer.check()
 
 
 class _Writer:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import os
 import re
 import resource
@@ -256,6 +257,33 @@ def test_reading_computing_and_writing_overlap(tmp_path, monkeypatch):
     f = Filler(Shards(tmp_path, Layout("k", COLUMNS, ROWS)), source, Patient)
     assert f.fill() == [COUNT]
     assert np.array_equal(everything(f.shards)[0], numbers()[0] * 2)
+
+
+@pytest.mark.parametrize("limit, read", [(1 << 27, 16), (1000, 4), (0, 1)])
+def test_while_the_engine_is_made_photos_are_read_up_to_a_limit(tmp_path, monkeypatch, limit, read):
+    """Batches of 32 rows of 8 bytes, 256 bytes each."""
+    monkeypatch.setattr(filling, "READ_AHEAD", limit)
+    given, made = [], Engine()
+    one = filler(tmp_path, made)
+    batches, enough = one.source.batches, threading.Event()
+
+    def counted(*arguments):
+        for batch in batches(*arguments):
+            given.append(batch)
+            if len(given) == read:
+                enough.set()
+            yield batch
+
+    def slowly():
+        assert enough.wait(60)
+        time.sleep(0.1)  # more would be read meanwhile
+        assert len(given) == read
+        return made
+
+    one.source.batches, one.engine = counted, functools.cache(slowly)
+    one.fill()
+    assert len(given) == 16 and made.rows == COUNT
+    np.testing.assert_array_equal(everything(one.shards)[0], numbers()[0] * 2)
 
 
 def test_what_it_weighs_and_takes_is_told_once(tmp_path, monkeypatch, capsys):
