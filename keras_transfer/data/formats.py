@@ -37,10 +37,9 @@ def picture(bytes, shrink, known=ANY):
     Raises:
         tf.errors.InvalidArgumentError: when run, for bytes that aren't one whole photo of a known format.
     """
-    if known == UPRIGHT_JPEG:
-        return _jpeg(bytes, shrink, UP)
-    if known == JPEG:
-        return _jpeg(bytes, shrink, _turn(bytes))
+    if known != ANY:
+        bytes = _require(is_jpeg(bytes), "no JPEG any more: read the data again with kt.data", bytes)
+        return _jpeg(bytes, shrink, UP if known == UPRIGHT_JPEG else _turn(bytes))
     return tf.cond(is_jpeg(bytes), lambda: _jpeg(bytes, shrink, _turn(bytes)), _one_node(lambda: _no_jpeg(bytes)))
 
 

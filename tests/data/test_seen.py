@@ -1,8 +1,10 @@
 """What a scan has found out stays known, until the file changes."""
 
+import pytest
+import tensorflow as tf
 from PIL import Image
 
-from keras_transfer.data import seen
+from keras_transfer.data import photos, seen
 from keras_transfer.data.formats import ANY, JPEG, UPRIGHT_JPEG
 from keras_transfer.data.scanning import readable
 
@@ -32,3 +34,16 @@ def test_a_bad_photo_and_none_at_all_leave_everything_open(tmp_path, smooth, enc
     readable([good, bad], ["good.jpg", "bad.jpg"], "skip")
     assert "not a photo" in seen.found[seen.key(bad)] and seen.least([good, bad]) == ANY
     assert seen.least([good]) == UPRIGHT_JPEG
+
+
+def test_a_photo_that_is_of_another_kind_all_at_once_is_told(tmp_path, smooth, encoded):
+    for name in "cat", "dog":
+        (tmp_path / name).mkdir()
+        for k in range(2):
+            (tmp_path / name / f"{k}.jpg").write_bytes(encoded(smooth(9, 8), "JPEG"))
+    train, _, _ = photos(tmp_path, size=8, validation=0)
+    assert next(iter(train))[0].shape == (4, 8, 8, 3)
+    (tmp_path / "dog" / "1.jpg").write_bytes(encoded(smooth(9, 8), "PNG"))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no JPEG any more: read the data again with kt.data"):
+        next(iter(train))
+    assert next(iter(photos(tmp_path, size=8, validation=0)[0]))[0].shape == (4, 8, 8, 3)
