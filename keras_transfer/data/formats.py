@@ -45,6 +45,8 @@ def picture(bytes, shrink, known=ANY):
 
 def _one_node(function):
     """A function that stays one: TensorFlow's executor walks through every node of a branch, even if it isn't taken."""
+    if tf.executing_eagerly():  # there is no graph, and making one for a call takes longer than the call
+        return function
     return tf.function(function, experimental_attributes={"_noinline": True})
 
 

@@ -40,12 +40,24 @@ def test_enlarging_gives_what_the_filter_would_give(smooth, encoded, size):
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
-@pytest.mark.parametrize("size", [(16, 24), (30, 90), (60, 20), (36, 53)])
-def test_shrinking_gives_the_bits_of_the_op(monkeypatch, smooth, encoded, fit, size):
-    bytes = encoded(smooth(37, 53), "PNG")
-    found = decode(bytes, size, fit)
-    monkeypatch.setattr(decoding, "LARGE", 0)  # then `ScaleAndTranslate` gets the photo as it is
-    np.testing.assert_array_equal(found, decode(bytes, size, fit))
+@pytest.mark.parametrize("size", [(16, 24), (30, 90), (60, 20), (36, 53), (37, 53), (80, 81)])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_the_filter_gives_the_bits_of_the_op(smooth, fit, size, dtype):
+    photo = np.asarray(smooth(37, 53), dtype)
+    scale, shift = decoding.FITS[fit](tf.constant([37.0, 52.5]), tf.cast(size, tf.float32))
+    wanted = tf.raw_ops.ScaleAndTranslate(images=photo[None], size=size, scale=scale, translation=shift,
+                                          kernel_type="triangle", antialias=True)[0]
+    np.testing.assert_array_equal(decoding._filtered(tf.constant(photo), tf.constant(size), scale, shift), wanted)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad"])
+def test_large_photos_are_resized_alike(monkeypatch, smooth, encoded, fit):
+    bytes = encoded(smooth(37, 53), "JPEG")
+    found = decode_known(tf.constant(bytes), (16, 24), fit, UPRIGHT_JPEG)
+    monkeypatch.setattr(decoding, "LARGE", 100)
+    monkeypatch.setattr(decoding, "_filtered", None)  # isn't called then
+    monkeypatch.setattr(tf, "switch_case", lambda kind, branches: branches[int(kind)]())
+    np.testing.assert_array_equal(found, decode_known(tf.constant(bytes), (16, 24), fit, UPRIGHT_JPEG))
 
 
 def test_what_is_known_of_a_photo_changes_nothing_but_the_graph(smooth, encoded):
