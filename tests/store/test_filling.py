@@ -259,9 +259,9 @@ def test_reading_computing_and_writing_overlap(tmp_path, monkeypatch):
     assert np.array_equal(everything(f.shards)[0], numbers()[0] * 2)
 
 
-@pytest.mark.parametrize("limit, read", [(1 << 27, 16), (1000, 4), (0, 1)])
+@pytest.mark.parametrize("limit, read", [(1 << 27, 16), (3000, 4), (0, 1)])
 def test_while_the_engine_is_made_photos_are_read_up_to_a_limit(tmp_path, monkeypatch, limit, read):
-    """Batches of 32 rows of 8 bytes, 256 bytes each."""
+    """Batches of 32 rows: 256 bytes of x, of labels and of numbers each, and where they begin."""
     monkeypatch.setattr(filling, "READ_AHEAD", limit)
     given, made = [], Engine()
     one = filler(tmp_path, made)
