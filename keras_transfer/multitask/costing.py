@@ -1,5 +1,6 @@
 """What a weighting costs, before training with it."""
 import dataclasses
+import math
 import time
 
 import numpy as np
@@ -70,9 +71,15 @@ def passes_of(weighting, tasks, at):
 
 
 def peak_bytes(run):
-    """Returns the most memory that TensorFlow holds during `run()` in addition to what it held before."""
+    """Returns the most memory that TensorFlow holds during `run()` in addition to what it held before; NaN if it doesn't count.
+
+    Whether it counts on a processor depends on the kind: its allocator for Intel's library has no such figures.
+    """
     device, of = ("GPU:0" if tf.config.list_physical_devices("GPU") else "CPU:0"), tf.config.experimental
-    of.reset_memory_stats(device)
+    try:
+        of.reset_memory_stats(device)
+    except ValueError:
+        return math.nan
     before = of.get_memory_info(device)["current"]
     run()
     return of.get_memory_info(device)["peak"] - before
@@ -110,7 +117,8 @@ class Cost:
         plain_seconds: of a step with the plain sum, the median.
         seconds: of a step with the weighting, the median.
         plain_bytes: the most memory that a step with the plain sum holds in addition to what is there between steps (weights,
-            data, the optimizer's state). On a processor TensorFlow doesn't count tensors of less than some 100 kB.
+            data, the optimizer's state). On a processor TensorFlow doesn't count tensors of less than some 100 kB, and on some
+            kinds none at all: NaN.
         bytes: that of a step with the weighting, and the state of the weighting.
     """
 
@@ -120,8 +128,8 @@ class Cost:
     head_passes: int
     plain_seconds: float
     seconds: float
-    plain_bytes: int
-    bytes: int
+    plain_bytes: float
+    bytes: float
 
     @property
     def factor(self):
@@ -139,6 +147,8 @@ class Cost:
 
 
 def _told(count):
+    if math.isnan(count):
+        return "not counted"
     return size(count) if count >= _LEAST else f"< {size(_LEAST)}"
 
 
