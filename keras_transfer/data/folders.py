@@ -57,7 +57,7 @@ def photos(folder, *, size=224, batch_size=32, validation=0.2, test=0.0, seed=0,
     folder = pathlib.Path(folder)
     names, classes = listed(folder)
     labels = sorted(set(classes))
-    files = [os.path.join(folder, name) for name in names]
+    files = [os.fspath(folder / name) for name in names]
     good, skipped = readable(files, names, on_error)
     files, names, classes = ([x for x, keep in zip(column, good) if keep] for column in (files, names, classes))
     _check_counts(folder, collections.Counter(classes), labels, held_out=bool(validation or test))
