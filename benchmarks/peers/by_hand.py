@@ -4,6 +4,7 @@ LogisticRegression.
 python benchmarks/peers/by_hand.py TRAIN TEST [--size 160]     (in the environment of keras_transfer)
 """
 
+import collections
 import os
 import pathlib
 import tempfile
@@ -52,16 +53,23 @@ def decoded(files, size):
 def features(compiled, files, size):
     """The features `(photos, units)` of `files`."""
     found = np.empty((len(files), compiled.output(0).partial_shape[1].get_length()), "float32")
-    queue = openvino.AsyncInferQueue(compiled)
+    # requests in turn, some more than run at once: a callback could let the network go from its own thread, which deadlocks
+    count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 2
+    free, waiting = [compiled.create_infer_request() for _ in range(count)], collections.deque()
 
     def store(request, start):
+        request.wait()
         rows = request.get_output_tensor(0).data
         found[start : start + len(rows)] = rows
+        free.append(request)
 
-    queue.set_callback(store)
     for number, pixels in enumerate(decoded(files, size).as_numpy_iterator()):
-        queue.start_async({0: pixels}, number * BATCH)
-    queue.wait_all()
+        if not free:
+            store(*waiting.popleft())
+        waiting.append((free.pop(), number * BATCH))
+        waiting[-1][0].start_async({0: pixels})
+    while waiting:
+        store(*waiting.popleft())
     return found
 
 

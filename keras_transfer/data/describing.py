@@ -45,7 +45,7 @@ class Info:
 
     def changed(self):
         """Returns the files that have been changed or removed since the dataset was made."""
-        return [file for file, before in zip(self.files, self.stamps) if _stamp(file) != before]
+        return [file for file, before in zip(self.files, self.stamps) if stamp(file) != before]
 
 
 def info(dataset):
@@ -72,10 +72,11 @@ def described(dataset, info):
 
 def stamps(files):
     """Returns `[(size, time)]` of files, in bytes and nanoseconds; None for one that isn't there."""
-    return [_stamp(file) for file in files]
+    return [stamp(file) for file in files]
 
 
-def _stamp(file):
+def stamp(file):
+    """Returns (size, time) of a file, which tell it from itself after a change; None for one that isn't there."""
     try:
         status = os.stat(file)
     except OSError:

@@ -1,6 +1,7 @@
 """What this process has found out about photos: a second look costs nothing, and what isn't there needn't be looked for."""
 import os
 
+from .describing import stamp
 from .formats import ANY
 
 found = {}  # (path, size, time) -> what a photo is known to be (see `formats`), or why it can't be decoded, a str
@@ -8,11 +9,8 @@ found = {}  # (path, size, time) -> what a photo is known to be (see `formats`),
 
 def key(file):
     """Returns what tells a file from others and from itself after a change; None for one that isn't there."""
-    try:
-        status = os.stat(file)
-    except OSError:
-        return None
-    return os.fspath(file), status.st_size, status.st_mtime_ns
+    of_file = stamp(file)
+    return None if of_file is None else (os.fspath(file), *of_file)
 
 
 def least(files):

@@ -1,7 +1,6 @@
 """Computes what a feature store lacks: reading, computing and writing at the same time."""
 import collections
 import concurrent.futures
-import functools
 import threading
 import time
 
@@ -26,14 +25,13 @@ class Filler:
     Args:
         shards: the `Shards`.
         source: what to read.
-        engine: a function that returns the engine; it's called if something is to be computed.
+        engine: a function that returns the engine, the same one each time; it's called if something is to be computed.
         worker: (number, how many): worker k of n computes shards k, k + n, k + 2n, ...
         verbose: 0, 1, 2 or "auto": whether size and time are told, and (not for 2) a progress bar is shown.
     """
 
     def __init__(self, shards, source, engine, worker=(0, 1), verbose=0):
-        self.shards, self.source, self.worker = shards, source, worker
-        self.engine = functools.cache(engine)
+        self.shards, self.source, self.engine, self.worker = shards, source, engine, worker
         self.whole, self.told = {}, False  # the shards of each view that are known to be whole; whether size and time were told
         self.say, self.progress = print if verbose else (lambda text: None), verbose in (1, "auto")
 

@@ -149,6 +149,8 @@ def _in_pieces(model, rows):
 
     A network with large maps is bound by memory: of a few rows at once, more stays in the processor's cache.
     """
+    if rows < PIECE:
+        return model, None
     fixed = model.clone()
     try:
         fixed.reshape({port: [PIECE, *list(port.partial_shape)[1:]] for port in fixed.inputs})
@@ -158,7 +160,7 @@ def _in_pieces(model, rows):
     if any(out.partial_shape.is_dynamic for out in computed) or any(out.shape[0] != PIECE for out in fixed.outputs):
         return model, None
     largest = max(math.prod(out.shape) for out in computed) * 4 // PIECE  # bytes a row
-    return (fixed, PIECE) if largest > LARGE and rows >= PIECE else (model, None)
+    return (fixed, PIECE) if largest > LARGE else (model, None)
 
 
 def _places(tensors, ports):
