@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..data.streaming import AHEAD, epoch_variable, permutation, steady
+from ..data.streaming import AHEAD, epoch_variable, permutation, steady, unconverted
 from .shards import Mapped
 from .sources import Passes
 
@@ -36,7 +36,7 @@ def dataset(shards, counts, source, outputs, shuffle):
         number = tf.zeros((), tf.int64) if epoch is None else tf.identity(epoch.assign_add(1)) - 1
         rows = tf.range(counts[0], dtype=tf.int64) if order is None else order(number)
         batched = tf.data.Dataset.from_tensor_slices(rows).batch(source.batch_size)
-        return batched.map(lambda numbers: (number % len(views), numbers))
+        return batched.map(unconverted(lambda numbers: (number % len(views), numbers)))
 
     specs = [tf.TensorSpec((None, *t.shape[1:]), keras.backend.standardize_dtype(t.dtype)) for t in outputs]
     specs += [tf.TensorSpec((None, *shape), dtype) for name, (shape, dtype) in shards.layout.columns.items() if name[0] == "y"]
@@ -50,11 +50,11 @@ def dataset(shards, counts, source, outputs, shuffle):
 
     def reader(numbers, batch_size):
         chosen = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, "int64")).batch(batch_size)
-        result = steady(chosen.map(lambda numbers: element(np.int64(0), numbers)).prefetch(AHEAD))
+        result = steady(chosen.map(unconverted(lambda numbers: element(np.int64(0), numbers))).prefetch(AHEAD))
         setattr(result, _NAME, views)
         return result
 
-    result = tf.data.Dataset.range(1).flat_map(batches).map(element)
+    result = tf.data.Dataset.range(1).flat_map(unconverted(batches)).map(unconverted(element))
     if len(set(counts)) == 1:
         result = result.apply(tf.data.experimental.assert_cardinality(math.ceil(counts[0] / source.batch_size)))
     result = steady(result.prefetch(AHEAD))

@@ -57,6 +57,7 @@ class OpenVINOEngine:
         self.tolerance = TOLERANCE["bf16" if half else "f32"]
         self.inputs = _places(inputs, self.compiled.inputs)   # of the network's, among those of OpenVINO
         self.outputs = _places(outputs, self.compiled.outputs)
+        self.tensor, self.kinds = openvino.Tensor, [port.get_element_type() for port in self.compiled.inputs]
         self.checked = False
 
     def run(self, batches, put):
@@ -66,12 +67,14 @@ class OpenVINOEngine:
         free, waiting = [self.compiled.create_infer_request() for _ in range(count)], collections.deque()
         try:
             for token, x in batches:
-                batch = _Batch(token, inputs_of(self.prefix, x), [None] * len(self.outputs))
+                batch = _Batch(token, [*map(np.ascontiguousarray, inputs_of(self.prefix, x))], [None] * len(self.outputs))
                 for start in range(0, batch.rows, self.piece or batch.rows):
                     if not free:
                         free.append(self._delivered(waiting, put))
                     arrays = batch.piece(start, self.piece)
-                    free[-1].start_async(self._named(arrays), share_inputs=True)
+                    for place, tensor in self._tensors(arrays).items():
+                        free[-1].set_input_tensor(place, tensor)
+                    free[-1].start_async()
                     waiting.append((free.pop(), batch, start, arrays))  # the arrays are read until it's done
             while waiting:
                 self._delivered(waiting, put)
@@ -97,7 +100,7 @@ class OpenVINOEngine:
         row = [array[:1] for array in arrays]
         packed = keras.tree.pack_sequence_as(self.prefix.input, row)
         wanted = [keras.ops.convert_to_numpy(t) for t in keras.tree.flatten(self.prefix(packed, training=False))]
-        found = self.compiled(self._named(arrays if self.piece else row))
+        found = self.compiled(self._tensors(arrays if self.piece else row))
         for place, array in zip(self.outputs, wanted):
             array = array.astype("float32")
             largest = np.abs(array).max(initial=0.0)
@@ -112,8 +115,10 @@ class OpenVINOEngine:
         half = self.compiled.outputs[place].get_element_type().get_type_name() == "bf16"
         return data.view(BFLOAT16) if half else data
 
-    def _named(self, arrays):
-        return {place: array for place, array in zip(self.inputs, arrays) if place is not None}
+    def _tensors(self, arrays):
+        """Arrays as inputs in the same memory, which OpenVINO's own way from arrays would copy: those of tf.data are read-only."""
+        return {place: self.tensor(array, array.shape, self.kinds[place])
+                for place, array in zip(self.inputs, arrays) if place is not None}
 
 
 @dataclasses.dataclass
