@@ -94,9 +94,11 @@ def _unknown(bytes):
 
 def without_exif(bytes):
     """Whether it's sure, at a glance, that a JPEG has no EXIF block; all of a small one is looked through."""
-    start = tf.strings.substr(bytes, 0, SMALL)
-    small = (tf.strings.length(bytes) <= SMALL) & ~tf.strings.regex_full_match(start, r"(?s)\C*Exif\x00\x00\C*")
-    return small | _matches(bytes, PLAIN_JPEG)
+    def looked_through():
+        start = tf.strings.substr(bytes, 0, SMALL)
+        return (tf.strings.length(bytes) <= SMALL) & ~tf.strings.regex_full_match(start, r"(?s)\C*Exif\x00\x00\C*")
+
+    return tf.cond(_matches(bytes, PLAIN_JPEG), lambda: tf.constant(True), looked_through)
 
 
 def _turn(bytes):
