@@ -133,11 +133,12 @@ def measured(place, rows, repetitions, afresh, file):
         before, here = results.get(name, {}), machine()
         known = not afresh and all(before.get(k) == v for k, v in here.items())
         runs = {label: before["runs"][label] if known else [] for label in commands}
-        results[name] = {"date": f"{datetime.date.today()}", **here, "runs": runs}
+        results[name] = {"date": before["date"] if known else None, **here, "runs": runs}
         for number in range(min(map(len, runs.values())), 1 if name == "everything" else repetitions):
             for label, command in commands.items():
                 if len(runs[label]) <= number:
                     runs[label].append(place.run(command))
+                    results[name]["date"] = f"{datetime.date.today()}"
                     print(f"{what}: {label} {number + 1}: {runs[label][number]['seconds']:.1f} s", flush=True)
                     file.write_text(json.dumps(results, indent=1) + "\n")
     file.write_text(json.dumps(results, indent=1) + "\n")
@@ -163,16 +164,20 @@ def ratios(name, runs):
 
 
 def table(results):
-    lines = ["| what | target | median (lowest to highest) | runs | median seconds |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| what | target | median (lowest to highest) | runs | median seconds | where |", "|" + " --- |" * 6]
+    places = sorted({_place(found) for found in results.values()}, reverse=True)
     for name, found in results.items():
         what, target, *_ = ROWS[name]
         values = ratios(name, found["runs"])
         seconds = ", ".join(f"{label} {statistics.median(run['seconds'] for run in runs):.1f}{_right(runs)}"
                             for label, runs in found["runs"].items())
         lines.append(f"| {what} | {target} | {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}) | "
-                     f"{len(values)} | {seconds} |")
-    stamps = sorted({f"{found['machine']}; {found['versions']}; {found['date']}" for found in results.values()})
-    return "\n".join([*lines, "", *stamps])
+                     f"{len(values)} | {seconds} | {places.index(_place(found)) + 1} |")
+    return "\n".join([*lines, "", *(f"{number}. {place}" for number, place in enumerate(places, 1))])
+
+
+def _place(found):
+    return f"{found['date']}: {found['machine']}; {found['versions']}"
 
 
 def _right(runs):

@@ -57,6 +57,14 @@ def finish(started, timeout=600, check=True):
     return said
 
 
+def read_until(process, word, times):
+    """Reads what a process prints until `word` has come that many times."""
+    while times:
+        line = process.stdout.readline()
+        assert line, errors_of(process)[-3000:]
+        times -= word in line
+
+
 def errors_of(process):
     """What an ended process wrote to its standard error."""
     process.errors.seek(0)
@@ -285,6 +293,18 @@ def every_task(_=None):
     return tasks(made=every_weighting())
 
 
+FEW = ("none", "PCGrad", "Uncertainty")
+
+
+def few_tasks(_=None):
+    """No weighting, one of gradients, and one of losses by learned weights."""
+    return tasks(kinds=FEW)
+
+
+def few_told(_=None):
+    return told(kinds=FEW)
+
+
 def tasks(_=None, kinds=None, made=None):
     """Several tasks with labels missing, in batches of which the last leaves a replica without rows."""
     from multitask import small
@@ -317,12 +337,14 @@ def in_halves(x, y, replicas):
     return x[rows], {task: labels[rows] for task, labels in y.items()}
 
 
-def told(_=None):
+def told(_=None, kinds=None):
     """A label that is infinite, in the rows of the second replica: what is said, and whether any weight has changed."""
     from multitask import small
 
     found = {}
     for kind, (make, at) in weightings().items():
+        if kinds is not None and kind not in kinds:
+            continue
         learner = small.learner(make(), model=small.network(tasks=("size", "age")), at=at, eager=False)
         x, y = small.data(16, tasks=("size", "age"))
         y["age"][12] = float("inf")

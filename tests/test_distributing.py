@@ -50,11 +50,13 @@ def test_auto_takes_what_there_is(monkeypatch):
     assert kt.strategy("auto") is tf.distribute.get_strategy()
 
 
-def test_a_process_has_one_mirrored_strategy(monkeypatch):
+@pytest.mark.parametrize("kind, name", [("mirrored", "MirroredStrategy"), ("multi_worker", "MultiWorkerMirroredStrategy")])
+def test_a_process_has_one_strategy_of_a_kind(monkeypatch, kind, name):
     monkeypatch.setattr(distributing, "_made", {})
+    config(monkeypatch, TWO)
     calls = []
-    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: calls.append(1) or object())
-    assert kt.strategy("mirrored") is kt.strategy("mirrored") and calls == [1]
+    monkeypatch.setattr(tf.distribute, name, lambda: calls.append(1) or object())
+    assert kt.strategy(kind) is kt.strategy(kind) and calls == [1]
 
 
 @pytest.mark.parametrize("kind", ["mirored", "multi_worker:a", "auto:", None, 2])
@@ -68,6 +70,19 @@ def test_an_unknown_kind_is_refused(kind):
 def test_a_tpu_that_is_not_there_is_told():
     with pytest.raises(ValueError, match=r'^There is no TPU within reach \(.*\). Give its name or address as in "tpu:NAME"'):
         kt.strategy("tpu")
+
+
+@pytest.mark.parametrize("kind, given", [("tpu", None), ("tpu:pod-1", "pod-1"), ("tpu:grpc://10.0.0.2:8470", "grpc://10.0.0.2:8470")])
+def test_a_tpu_is_found_by_its_name(monkeypatch, kind, given):
+    """With stand-ins for TensorFlow's part: no TPU is at hand."""
+    calls = []
+    monkeypatch.setattr(distributing, "_made", {})
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", lambda tpu: calls.append(("found", tpu)) or "it")
+    monkeypatch.setattr(tf.config, "experimental_connect_to_cluster", lambda resolver: calls.append(("connected", resolver)))
+    monkeypatch.setattr(tf.tpu.experimental, "initialize_tpu_system", lambda resolver: calls.append(("initialized", resolver)))
+    monkeypatch.setattr(tf.distribute, "TPUStrategy", lambda resolver: ["strategy of", resolver])
+    assert kt.strategy(kind) == ["strategy of", "it"] and kt.strategy(kind) is kt.strategy(kind)
+    assert calls == [("found", given), ("connected", "it"), ("initialized", "it")]
 
 
 def test_workers_without_a_cluster_are_told(monkeypatch):
@@ -178,6 +193,7 @@ def same(one, other, *names, tolerance=1e-5):
     """Compares numbers by name; returns how many were compared."""
     for name in names or one:
         assert np.allclose(one[name], other[name], atol=tolerance, rtol=tolerance), name
+    print("largest difference", max(np.abs(np.subtract(one[name], other[name])).max(initial=0) for name in names or one))
     return sum(np.size(one[name]) for name in names or one)
 
 
@@ -291,13 +307,6 @@ def begun(folder, directory):
     return replicas.start([sys.executable, "-c", RUN, str(folder), str(directory)], 2)
 
 
-def read_until(process, word, times):
-    while times:
-        line = process.stdout.readline()
-        assert line, replicas.errors_of(process)[-3000:]
-        times -= word in line
-
-
 @pytest.mark.slow
 def test_a_run_of_two_workers_killed_and_begun_again_ends_with_the_same_bits(photo_folder, tmp_path):
     """One worker is killed in each phase: the other ends with a sentence; at last both are killed."""
@@ -305,14 +314,14 @@ def test_a_run_of_two_workers_killed_and_begun_again_ends_with_the_same_bits(pho
     assert expected[0] == expected[1] and len(json.loads(expected[0])[1]) == 6
     for victim, epochs in [(1, 2), (0, 2)]:
         started = begun(photo_folder, tmp_path / "killed")
-        read_until(started[victim], "Epoch", epochs)
+        replicas.read_until(started[victim], "Epoch", epochs)
         started[victim].send_signal(signal.SIGKILL)
         replicas.finish(started, timeout=90, check=False)
         other = started[1 - victim]
         last = replicas.errors_of(other).strip().splitlines()[-1]
         assert other.returncode == 1 and last.startswith(f"RuntimeError: Worker {victim} of the cluster is gone"), last
     started = begun(photo_folder, tmp_path / "killed")
-    read_until(started[0], "Epoch", 1)
+    replicas.read_until(started[0], "Epoch", 1)
     for process in started:
         process.send_signal(signal.SIGKILL)
     replicas.finish(started, check=False)
@@ -343,7 +352,7 @@ def test_keras_s_own_backup_with_a_folder_for_each_worker_resumes_with_the_same_
     whole = [json.loads(said.splitlines()[-1]) for said in replicas.finish(started("whole"))]
     assert whole[0] == whole[1] and len(whole[0][1]) == 4
     killed = started("killed")
-    read_until(killed[0], "Epoch", 3)
+    replicas.read_until(killed[0], "Epoch", 3)
     assert sorted(os.listdir(tmp_path / "killed")) == ["0", "1"] and os.listdir(tmp_path / "killed" / "1")
     for process in killed:
         process.send_signal(signal.SIGKILL)

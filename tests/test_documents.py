@@ -1,6 +1,7 @@
 """What the documents tell people to run, run: the README's code, the design's ideal code, the examples."""
 
 import functools
+import os
 import pathlib
 import re
 import runpy
@@ -13,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 import keras_transfer as kt
+import replicas
 import saved_models
 from support import colour_task
 
@@ -162,3 +164,13 @@ def test_examples_run(small, script, arguments, said, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [script, *arguments])
     runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
     assert said in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_script_for_a_cluster_runs_on_two_workers(place, tmp_path):
+    """Both tell the same evaluation, and the chief alone leaves an export."""
+    script = [sys.executable, str(ROOT / "examples" / "cluster.py"), str(place / "pets")]
+    said = replicas.finish(replicas.start([*script, str(tmp_path / "checkpoints"), str(tmp_path / "served")], 2))
+    assert all("training on 2 replica(s)" in text for text in said)
+    (first,), (second,) = (re.findall(r"^{.*'accuracy'.*}$", text, re.M) for text in said)
+    assert first == second and os.listdir(tmp_path / "served") == ["1"]

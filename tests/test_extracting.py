@@ -51,6 +51,21 @@ def test_the_command_writes_parquet_with_labels_of_every_kind(table, photo_folde
     assert list(frame.marks_odd[:3]) == [0, 1, 0] and list(frame.marks_small[:3]) == [1, 0, 1]
 
 
+def test_the_command_writes_the_same_features_as_parquet_and_npz(photo_folder, tmp_path):
+    """Of real weights, since an untrained network's features are all but 0."""
+    pandas, arguments = pytest.importorskip("pandas"), ["--backbone", "EfficientNetLite0", "--image-size", "32"]
+    for kind in ("parquet", "npz"):
+        assert cli.main(["features", str(photo_folder), "--to", str(tmp_path / f"f.{kind}"), *arguments]) == 0
+    frame, npz = pandas.read_parquet(tmp_path / "f.parquet"), np.load(tmp_path / "f.npz", allow_pickle=False)
+    found = frame[[name for name in frame.columns if name.startswith("feature_")]].to_numpy()
+    train, _, _ = kt.data.photos(photo_folder, size=32, validation=0)
+    wanted, _ = kt.features(kt.backbone("EfficientNetLite0", input_shape=(32, 32, 3)), train)
+    assert wanted.shape == (42, 1280) and wanted.std() > 0.1
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(npz["features"], wanted, rtol=1e-4, atol=1e-4)
+    assert list(frame.file) == list(npz["files"]) and list(frame.label) == list(npz["label"])
+
+
 @pytest.mark.real_data
 def test_scikit_learn_learns_from_the_file(real_data, tmp_path, capsys):
     """Dogs from cats by a linear model on the features of real weights: nearly always right on held-out photos."""

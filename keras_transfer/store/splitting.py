@@ -73,7 +73,9 @@ class _Cut:
         if all(self.below[id(tensor)] is None for tensor in crossing):
             return None, model
         single = crossing[0] if len(crossing) == 1 else crossing
-        return keras.Model(inputs, single, name="prefix"), Network(single, outputs, name="tail")
+        prefix, tail = keras.Model(inputs, single, name="prefix"), Network(single, outputs, name="tail")
+        tail.dtype_policy = model.dtype_policy  # by which `compile` scales the loss, whatever the policy is now
+        return prefix, tail
 
     def know(self, tensor, state):
         self.below[id(tensor)] = state

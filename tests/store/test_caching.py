@@ -194,22 +194,29 @@ def test_bfloat16_takes_half_the_space_and_gives_float32(model, tmp_path):
     assert sum(whole) < 512 * 4 * 2 + 200 * len(whole)
 
 
-def test_a_backbone_in_mixed_precision(small_backbone):
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_backbone_in_mixed_precision(small_backbone, dtype):
     before = keras.config.dtype_policy()
     try:
-        keras.config.set_dtype_policy("mixed_bfloat16")
+        keras.config.set_dtype_policy(f"mixed_{dtype}")
         model = kt.attach(small_backbone(), kt.heads.Classifier(3))
     finally:
         keras.config.set_dtype_policy(before)
     kt.unfreeze(model, "block_3")
-    x, y = colour_task(20)
+    x, y = colour_task(64)
     for engine in ("tensorflow", "openvino"):
         features, tail = kt.cache_features(model, (x, y), store=kt.Store(engine=engine), verbose=0)
-        assert features.element_spec[0] == tf.TensorSpec((None, 4, 4, 8), tf.bfloat16)
-        got = np.concatenate([tail(b[0], training=False) for b in features.as_numpy_iterator()])
+        assert features.element_spec[0] == tf.TensorSpec((None, 4, 4, 8), dtype)
+        held = list(features.as_numpy_iterator())
+        got = np.concatenate([tail(x, training=False) for x, _ in held])
         np.testing.assert_allclose(got, model(x, training=False), rtol=0.1, atol=0.05)
-        tail.compile(optimizer="sgd", **kt.objectives(tail))
-        assert np.isfinite(tail.fit(features, verbose=0).history["loss"])
+        optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+        tail.compile(optimizer=optimizer, steps_per_execution=2, **kt.objectives(tail))
+        assert isinstance(tail.optimizer, keras.optimizers.LossScaleOptimizer) == (dtype == "float16")
+        before = tail.evaluate(features, verbose=0, return_dict=True)["loss"]
+        tail.fit(features, epochs=20, verbose=0)
+        assert tail.evaluate(features, verbose=0, return_dict=True)["loss"] < 0.9 * before
+        assert tail(held[0][0]).dtype == tf.float32
 
 
 def test_features_as_arrays(model, small_backbone, sets):
@@ -273,6 +280,9 @@ def test_whatever_changes_is_computed_anew(model, tmp_path, computed):
     assert rows() == 50
     layer.activation = keras.activations.tanh
     assert rows() == 0  # all that stands there still
+    before = set(tmp_path.iterdir())
+    cached(model, (x, y), tmp_path, kt.Store(engine="openvino"))  # whose features have other bits
+    assert len(set(tmp_path.iterdir()) - before) == 1
 
 
 def test_photos_that_changed_are_refused_and_read_again_they_are_computed(small_backbone, tmp_path, computed):
@@ -628,16 +638,18 @@ def test_memory_stays_flat_as_the_data_grow(tmp_path):
 
 
 WORKER = """
-import json, os, sys, numpy as np, keras, tensorflow as tf
-number = int(sys.argv[1])
-os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": [f"localhost:{p}" for p in sys.argv[3:5]]},
-                                      "task": {"type": "worker", "index": number}})
-strategy = tf.distribute.MultiWorkerMirroredStrategy()
+import json, os, sys, time, numpy as np, keras, tensorflow as tf
 import keras_transfer as kt
-from keras_transfer.store import shards
+strategy = kt.strategy("auto")
+from keras_transfer.store import filling, shards
 from keras_transfer.store.engines.tensorflow import TensorFlowEngine
-shards.ROWS, seen, run = 32, [], TensorFlowEngine.run
-noted = lambda batches: ((seen.extend(t[-1].tolist()) or t, x) for t, x in batches)
+shards.ROWS, filling.WAIT, seen, run = 32, 3.0, [], TensorFlowEngine.run
+def noted(batches):
+    for token, x in batches:
+        seen.extend(token[-1].tolist())
+        print("row", seen[-1])
+        time.sleep(float(sys.argv[2]))
+        yield token, x
 TensorFlowEngine.run = lambda self, batches, put: run(self, noted(batches), put)
 keras.utils.set_random_seed(0)
 with strategy.scope():
@@ -645,28 +657,43 @@ with strategy.scope():
     model = kt.attach(keras.Model(inputs, keras.layers.Dense(4)(inputs)), kt.heads.Classifier(2))
     kt.freeze(model)
 x = np.random.default_rng(0).normal(size=(300, 3)).astype("float32")
-features, _ = kt.cache_features(model, (x, np.arange(300)), sys.argv[2], store=kt.Store(engine="tensorflow"), verbose=0)
+features, _ = kt.cache_features(model, (x, np.arange(300)), sys.argv[1], store=kt.Store(engine="tensorflow"), verbose=2)
 got = np.concatenate([b[0] for b in features.as_numpy_iterator()])
 kernel, bias = (w.numpy() for w in model.get_layer("backbone").weights)
 print("told", json.dumps([seen, bool(np.allclose(got, x @ kernel + bias, rtol=1e-4, atol=1e-5))]))
 """
 
 
+def workers(folder, count=2, pause=0.0):
+    return replicas.start([sys.executable, "-c", WORKER, str(folder), str(pause)], count)
+
+
+def told_by(said):
+    return [json.loads(text.split("told")[1]) for text in said]
+
+
+def content(folder):
+    """The bytes of all shards by the path in their store."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.npy"))}
+
+
 @pytest.mark.slow
 def test_two_workers_of_one_cluster_compute_a_share_each(tmp_path):
-    ports = replicas.free_ports(2)
-    command = [sys.executable, "-c", WORKER]
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    workers = [subprocess.Popen([*command, str(k), tmp_path, *map(str, ports)], **options) for k in range(2)]
-    ended = [w.communicate(timeout=180) for w in workers]
-    told = []
-    for worker, (out, err) in zip(workers, ended):
-        assert worker.returncode == 0, err[-3000:]
-        told.append(json.loads(out.split("told")[1]))
-    (first, right), (second, also) = told
+    """Together they write what one process writes, to the byte, also when one is killed: the other does its share then."""
+    (first, right), (second, also) = told_by(replicas.finish(workers(tmp_path / "two")))
     assert right and also and sorted(first + second) == list(range(300))  # nothing twice
     assert {row // 32 % 2 for row in first} == {0} and {row // 32 % 2 for row in second} == {1}
-    assert len(list(pathlib.Path(tmp_path).glob("*/store.json"))) == 1
+    ((alone, right),) = told_by(replicas.finish(workers(tmp_path / "one", count=1)))
+    assert right and alone == list(range(300))
+    assert len(content(tmp_path / "one")) > 10 and content(tmp_path / "two") == content(tmp_path / "one")
+    killed = workers(tmp_path / "killed", pause=0.5)
+    replicas.read_until(killed[1], "row", 3)
+    killed[1].kill()
+    said, *_ = replicas.finish(killed, timeout=120, check=False)
+    assert killed[0].returncode == 0 and "Another worker has written nothing for 3 s" in said, replicas.errors_of(killed[0])
+    ((rows, right),) = told_by([said])
+    assert right and len(set(rows)) == len(rows) >= 300 - 128  # what the dead one had begun, too
+    assert content(tmp_path / "killed") == content(tmp_path / "one")
 
 
 def test_a_dict_goes_to_the_inputs_of_a_list_by_their_names():

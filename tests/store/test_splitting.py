@@ -66,6 +66,7 @@ def test_residual_connections_cross_as_two_tensors():
         ("ResNet50", "conv5_block3"),
         ("DenseNet121", "conv5_block16"),
         ("ConvNeXtTiny", 8),
+        ("VGG16", "block5_conv2"),
     ],
 )
 def test_real_networks(name, last):
@@ -80,7 +81,7 @@ def test_real_networks(name, last):
     kt.unfreeze(model, last)
     prefix, tail = split(model)
     expected = np.asarray(model(x, training=False))
-    assert np.allclose(tail(prefix(x, training=False), training=False), expected, rtol=1e-5, atol=1e-6)
+    assert len(prefix.outputs) <= 2 and np.array_equal(tail(prefix(x, training=False), training=False), expected)
     assert np.abs(expected - expected[::-1]).max() > 1e-4
     assert 0 < len(tail.layers) < len(backbone.layers) / 2
 

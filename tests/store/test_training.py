@@ -131,6 +131,20 @@ def test_real_networks_have_equal_losses_at_every_share(calibrated, sets, name):
     assert difference(*(np.array([losses]) for losses in found)) < 1e-5
 
 
+def test_views_of_an_augmented_set_give_the_losses_of_as_many_epochs(model, sets):
+    """Over both phases; the control keeps one view for all epochs."""
+    before, found = model.get_weights(), []
+    for cache in (False, kt.Store(engine="tensorflow", views=2), TENSORFLOW):
+        model.set_weights(before)
+        model.optimizer = None
+        train, _ = sets(augment=keras.layers.RandomFlip("horizontal"), seed=2)
+        model.compile(optimizer=keras.optimizers.SGD(0.05), **kt.objectives(model))
+        options = {"head_epochs": 1, "epochs": 1, "last": "block_3", "seed": 4, "cache": cache, "verbose": 0}
+        found.append(np.array(kt.fine_tune(model, train, **options).history["loss"]))
+    whole, views, one = found
+    assert views == pytest.approx(whole, rel=1e-5) and np.abs(one / whole - 1).max() > 1e-3
+
+
 def test_a_hub_backbone_has_equal_losses(tmp_path):
     x = np.random.default_rng(0).normal(size=(45, 6)).astype("float32")
     y = (x[:, 0] > 0).astype("int32")

@@ -41,7 +41,11 @@ def test_the_precision_is_that_of_the_store_and_bfloat16_costs_little(small_back
     backbone = small_backbone()
     engine = OpenVINOEngine(backbone, "bfloat16")
     share = off(backbone, pixels(20), engine)[0]
-    assert OpenVINOEngine(backbone).precision == "f32"
+    whole = OpenVINOEngine(backbone)
+    assert whole.precision == "f32"
+    for each in (engine, whole):  # the processor's default isn't asked
+        told = each.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        assert told == each.precision
     assert 1e-4 < share < 0.03 if engine.precision == "bf16" else share < 1e-4
 
 

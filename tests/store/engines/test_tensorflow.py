@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_transfer as kt
 from keras_transfer.store.engines.tensorflow import TensorFlowEngine
 from support import pixels, run_python
 
@@ -36,9 +37,26 @@ def test_numbers_of_another_dtype_are_cast(small_backbone):
     np.testing.assert_allclose(features, backbone(x.astype("float32"), training=False), rtol=1e-4, atol=1e-5)
 
 
+def compiled_by_xla(function):
+    return function.function_def.attr["_XlaMustCompile"].b
+
+
 def test_without_a_gpu_nothing_is_compiled_by_xla(small_backbone):
     assert not tf.config.list_logical_devices("GPU")
-    assert not isinstance(TensorFlowEngine(small_backbone()).function, tf.types.experimental.PolymorphicFunction)
+    assert not compiled_by_xla(TensorFlowEngine(small_backbone()).function)
+    model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+    model.compile(optimizer="sgd", **kt.objectives(model))
+    assert not model.jit_compile
+
+
+def test_with_a_gpu_it_is_compiled_by_xla_and_gives_the_same(small_backbone, monkeypatch):
+    """As far as that can be seen without one: XLA compiles for the processor."""
+    backbone, x = small_backbone(), pixels(4)
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU:0"])
+    engine = TensorFlowEngine(backbone)
+    assert compiled_by_xla(engine.function.get_concrete_function(tf.TensorSpec(x.shape)))
+    ((_, (features,)),) = results(engine, [(0, x)])
+    np.testing.assert_allclose(features, backbone(x, training=False), rtol=1e-4, atol=1e-5)
 
 
 def test_an_error_of_the_reader_comes_through(small_backbone):
