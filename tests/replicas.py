@@ -296,6 +296,14 @@ def every_task(_=None):
 FEW = ("none", "PCGrad", "Uncertainty")
 
 
+SPECIAL = ("none", "PCGrad", "at features", "MoCo", "SDMGrad")
+
+
+def special_tasks(_=None):
+    """Those that `every_task` hasn't, or not with these arguments, and one for the control."""
+    return tasks(kinds=SPECIAL)
+
+
 def few_tasks(_=None):
     """No weighting, one of gradients, and one of losses by learned weights."""
     return tasks(kinds=FEW)

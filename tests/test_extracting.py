@@ -67,6 +67,22 @@ def test_the_command_writes_the_same_features_as_parquet_and_npz(photo_folder, t
 
 
 @pytest.mark.real_data
+def test_either_engine_gives_the_same_accuracy_on_held_out_photos(real_data):
+    linear_model, pets = pytest.importorskip("sklearn.linear_model"), real_data / "datasets" / "pets"
+    photos, _, _ = kt.data.table(pets / "labels.csv", images="file", folder=pets / "images", targets={"breed": "class"},
+                                 size=160, validation=0)
+    parts = {row["file"]: row["split"] for row in csv.DictReader(open(pets / "labels.csv"))}
+    train = np.array([parts[str(file).split("/")[-1]] == "train" for file in kt.data.info(photos).files])
+    backbone, found = kt.backbone("EfficientNetLite0", input_shape=(160, 160, 3)), {}
+    for engine in ("tensorflow", "openvino"):
+        x, y = kt.features(backbone, photos, store=kt.Store(engine=engine))
+        head = linear_model.LogisticRegression(max_iter=1000).fit(x[train], y["breed"][train])
+        found[engine] = (head.predict(x[~train]) == y["breed"][~train])
+    print({engine: right.mean() for engine, right in found.items()})
+    assert np.array_equal(*found.values()) and len(found["openvino"]) == 74 and found["openvino"].mean() > 0.6
+
+
+@pytest.mark.real_data
 def test_scikit_learn_learns_from_the_file(real_data, tmp_path, capsys):
     """Dogs from cats by a linear model on the features of real weights: nearly always right on held-out photos."""
     linear_model = pytest.importorskip("sklearn.linear_model")

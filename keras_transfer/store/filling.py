@@ -12,7 +12,7 @@ from .shards import room, unwritable, used_by_others
 from .sources import ALL
 
 WAIT = 60.0  # seconds without a new shard of another worker, after which its shards are computed here
-READ_AHEAD = 1 << 27  # bytes of photos and labels that are read while the engine is made
+READ_AHEAD = 1 << 26  # bytes of photos and labels that are read while the engine is made
 _POLL = 0.2  # seconds between two looks at what the others have written
 _OLD = 600.0  # seconds after which an unfinished folder among those of several workers is a dead one's
 _LONG = 20.0  # seconds that deserve a progress bar
