@@ -294,8 +294,6 @@ def every_task(_=None):
 
 
 FEW = ("none", "PCGrad", "Uncertainty")
-
-
 SPECIAL = ("none", "PCGrad", "at features", "MoCo", "SDMGrad")
 
 

@@ -66,13 +66,18 @@ def test_the_command_writes_the_same_features_as_parquet_and_npz(photo_folder, t
     assert list(frame.file) == list(npz["files"]) and list(frame.label) == list(npz["label"])
 
 
+def trained_on(pets, files):
+    """Which of the files are in the table's part for training, bools."""
+    parts = {row["file"]: row["split"] for row in csv.DictReader(open(pets / "labels.csv"))}
+    return np.array([parts[str(file).split("/")[-1]] == "train" for file in files])
+
+
 @pytest.mark.real_data
 def test_either_engine_gives_the_same_accuracy_on_held_out_photos(real_data):
     linear_model, pets = pytest.importorskip("sklearn.linear_model"), real_data / "datasets" / "pets"
     photos, _, _ = kt.data.table(pets / "labels.csv", images="file", folder=pets / "images", targets={"breed": "class"},
                                  size=160, validation=0)
-    parts = {row["file"]: row["split"] for row in csv.DictReader(open(pets / "labels.csv"))}
-    train = np.array([parts[str(file).split("/")[-1]] == "train" for file in kt.data.info(photos).files])
+    train = trained_on(pets, kt.data.info(photos).files)
     backbone, found = kt.backbone("EfficientNetLite0", input_shape=(160, 160, 3)), {}
     for engine in ("tensorflow", "openvino"):
         x, y = kt.features(backbone, photos, store=kt.Store(engine=engine))
@@ -91,8 +96,7 @@ def test_scikit_learn_learns_from_the_file(real_data, tmp_path, capsys):
                  "--to", str(tmp_path / "f.npz"), "--image-size", "160"]
     assert cli.main(arguments) == 0
     found = np.load(tmp_path / "f.npz", allow_pickle=False)
-    parts = {row["file"]: row["split"] for row in csv.DictReader(open(pets / "labels.csv"))}
-    train = np.array([parts[f.split("/")[-1]] == "train" for f in found["files"]])
+    train = trained_on(pets, found["files"])
     model = linear_model.LogisticRegression(max_iter=1000).fit(found["features"][train], found["species"][train])
     assert model.score(found["features"][~train], found["species"][~train]) > 0.9
     shuffled = np.random.default_rng(0).permutation(found["species"][train])

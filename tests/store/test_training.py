@@ -54,16 +54,18 @@ def compared(model, train, valid, optimizer, *ways):
     """The losses of the whole model, and for each (store, change of the features) those of its tail."""
     before = [v.numpy() for v in model.variables]
 
-    def cached(store, change):
+    def restore():
         for variable, value in zip(model.variables, before, strict=True):
             variable.assign(value)
+
+    def cached(store, change):
+        restore()
         features, tail = kt.cache_features(model, train, store=store, verbose=0)
         tested = None if valid is None else kt.cache_features(model, valid, store=store, verbose=0)[0]
         return losses(tail, change(features), tested, optimizer())
 
     found = [losses(model, train, valid, optimizer()), *(cached(*way) for way in ways)]
-    for variable, value in zip(model.variables, before, strict=True):
-        variable.assign(value)
+    restore()
     return found
 
 
