@@ -2,8 +2,10 @@
 
 python benchmarks/speed.py PHOTOS [--rows frozen10 last ...] [--repetitions 3] [--afresh] [--torch PYTHON] [--table]
 
-PHOTOS is what `pets_photos.py` has made. Every measurement is a process of its own, warmed up on a few photos. All of them
-are kept in `speed.json` beside this script; `--table` writes the table in README.md from that file.
+PHOTOS is what `pets_photos.py --copies 24` has made. Rows with an accuracy train on all of `train/`, 3,552 files of 148
+pets, and test on `test/`; the others take 16 files of each of the 222 pets, 3,552 again. Every measurement is a process of
+its own, warmed up on a few photos. All of them are kept in `speed.json` beside this script; `--table` writes the table in
+README.md from that file.
 """
 
 import argparse
@@ -19,19 +21,22 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).parent
+COPIES = 16  # of each of the 222 pets, where all are trained on; of the 148 in `train/` all that there are
 LAST = {"MobileNetV2": "block_16", "ResNet50": "conv5_block3", "EfficientNetB0": "block7a"}
 
 
 def part(name, /, **given):
     """A measurement by `speed_parts.py` in this environment."""
-    return lambda place: [sys.executable, HERE / "speed_parts.py", name, json.dumps({**place.folders, **given})]
+    return lambda place, seed: [sys.executable, HERE / "speed_parts.py", name,
+                                json.dumps({**place.folders, "seed": seed, **given})]
 
 
 def peer(script, *further, python="torch"):
     """A measurement by a script of `peers/`, with the Python of its own environment."""
-    def command(place):
+    def command(place, seed):
         weights = [place.weights] if python == "torch" else []
-        return [place.pythons[python], HERE / "peers" / script, place.folders["train"], place.folders["test"], *weights, *further]
+        folders = [place.folders["train"], place.folders["test"]]
+        return [place.pythons[python], HERE / "peers" / script, *folders, *weights, *further, "--seed", str(seed)]
     command.python = python
     return command
 
@@ -55,7 +60,7 @@ ROWS = {
     "bfloat16": ("frozen MobileNetV2, 10 epochs, bfloat16: ours in float32 / in bfloat16", "reported", {
         "float32": part("fine_tune"), "bfloat16": part("fine_tune", dtype="bfloat16")}, ("float32", "bfloat16")),
     "rate": ("photos/s from files to stored features: ours / the work alone", ">= 0.9", {
-        "ours": part("limit", epochs=1)}, ("rate", "rate_of_work")),
+        "limit": None}, ("rate", "rate_of_work")),
     "mobilenet": last("MobileNetV2", 160),
     "resnet": last("ResNet50", 96),
     "efficientnet": last("EfficientNetB0", 96),
@@ -64,7 +69,10 @@ ROWS = {
         "ours": part("lite0", head_epochs=1, epochs=1)}, ("fastai", "ours")),
     "fastai_channels_last": ("fastai `fine_tune` in channels_last, 1 and 1 epochs, Lite0 160 px: fastai / ours", ">= 10", {
         "fastai": peer("fastai_fine_tune.py", "--frozen-epochs", "1", "--epochs", "1", "--channels-last"),
-        "ours": part("lite0", head_epochs=1, epochs=1)}, ("fastai", "ours")),
+        "ours": part("lite0", head_epochs=1, epochs=1),
+        "bfloat16": part("lite0", head_epochs=1, epochs=1, dtype="bfloat16")}, ("fastai", "ours")),
+    "fastai_half": ("the same with our features in bfloat16: fastai / ours", ">= 10", {
+        "fastai": None, "bfloat16": None}, ("fastai", "bfloat16")),
     "fastai_more": ("fastai `fine_tune` in channels_last, 5 and 5 epochs, Lite0 160 px: fastai / ours", ">= 10", {
         "fastai": peer("fastai_fine_tune.py", "--frozen-epochs", "5", "--epochs", "5", "--channels-last"),
         "ours": part("lite0", head_epochs=5, epochs=5)}, ("fastai", "ours")),
@@ -78,15 +86,16 @@ ROWS = {
         "by hand": peer("by_hand.py", python="ours"), "ours": part("lite0_features")}, ("ours", "by hand")),
     "half": ("kt.features in bfloat16 + LogisticRegression, Lite0 160 px: float32 / bfloat16", "reported", {
         "float32": part("lite0_features"), "bfloat16": part("lite0_features", dtype="bfloat16")}, ("float32", "bfloat16")),
-    "autokeras": ("AutoKeras, one trial of 10 epochs (from random weights): AutoKeras / ours, 10 epochs", "reported", {
-        "AutoKeras": peer("autokeras_run.py", "--epochs", "10", python="autokeras"),
-        "ours": part("lite0", head_epochs=10)}, ("AutoKeras", "ours")),
+    "autokeras": ("AutoKeras, one trial of 3 epochs (from random weights): AutoKeras / ours, 3 epochs", "reported", {
+        "AutoKeras": peer("autokeras_run.py", "--epochs", "3", python="autokeras"),
+        "ours": part("lite0", head_epochs=3)}, ("AutoKeras", "ours")),
     "everything": ("one epoch, everything trainable, MobileNetV2 96 px: `fine_tune` / plain Keras `fit`", "<= 1.05", {
-        "pairs": part("pairs", photos="4x")}, ("ratios",)),
+        "pairs": part("pairs", photos="photos")}, ("ratios",)),
     "growth": ("4 and 16 times the photos: peak memory at 16x / at 1x (seconds in the columns)", "<= 1.1", {
         "1x": part("growth", photos="1x"), "4x": part("growth", photos="4x"), "16x": part("growth", photos="photos")},
         ("peak_mb",)),
 }
+OF = {"rate": "frozen10", "fastai_half": "fastai_channels_last"}  # the row whose runs these are
 
 
 class Place:
@@ -94,7 +103,7 @@ class Place:
 
     def __init__(self, photos, scratch, pythons, weights):
         self.pythons, self.weights, photos, scratch = pythons, weights, pathlib.Path(photos), pathlib.Path(scratch)
-        files = sorted(photos.glob("t*/*/*.jpg"))
+        files = [file for file in sorted(photos.glob("t*/*/*.jpg")) if int(file.stem[-3:]) < COPIES]
         breeds = {}
         for file in files:
             breeds.setdefault(file.parent.name, []).append(file)
@@ -108,8 +117,8 @@ class Place:
                         **{name: str(scratch / name) for name in ("photos", "small")}}
         self.sets = {name: str(scratch / name) for name in sets}
 
-    def run(self, command):
-        line = [str(self.sets.get(word, word)) for word in command(self)]
+    def run(self, command, seed):
+        line = [str(self.sets.get(word, word)) for word in command(self, seed)]
         if line[1].endswith("speed_parts.py"):
             given = json.loads(line[3])
             line[3] = json.dumps({**given, "photos": self.sets.get(given["photos"], given["photos"])})
@@ -127,17 +136,18 @@ def measured(place, rows, repetitions, afresh, file):
     results = json.loads(file.read_text()) if file.exists() else {}
     for name in rows:
         what, _, commands, _ = ROWS[name]
-        if name == "rate" and "frozen10" in results:  # its runs of the limit have both rates
-            results[name] = {**results["frozen10"], "runs": {"ours": results["frozen10"]["runs"]["limit"]}}
+        if name in OF:
+            found = results[OF[name]]
+            results[name] = {**found, "runs": {label: found["runs"][label] for label in commands}}
             continue
         before, here = results.get(name, {}), machine()
         known = not afresh and all(before.get(k) == v for k, v in here.items())
-        runs = {label: before["runs"][label] if known else [] for label in commands}
+        runs = {label: before["runs"].get(label, []) if known else [] for label in commands}
         results[name] = {"date": before["date"] if known else None, **here, "runs": runs}
         for number in range(min(map(len, runs.values())), 1 if name == "everything" else repetitions):
             for label, command in commands.items():
                 if len(runs[label]) <= number:
-                    runs[label].append(place.run(command))
+                    runs[label].append(place.run(command, number))
                     results[name]["date"] = f"{datetime.date.today()}"
                     print(f"{what}: {label} {number + 1}: {runs[label][number]['seconds']:.1f} s", flush=True)
                     file.write_text(json.dumps(results, indent=1) + "\n")
@@ -159,7 +169,7 @@ def ratios(name, runs):
     if divided == ("peak_mb",):
         return [b["peak_mb"] / a["peak_mb"] for a, b in zip(runs["1x"], runs["16x"])]
     if name == "rate":
-        return [run["rate"] / run["rate_of_work"] for run in runs["ours"]]
+        return [run["rate"] / run["rate_of_work"] for run in runs["limit"]]
     return [a["seconds"] / b["seconds"] for a, b in zip(runs[divided[0]], runs[divided[1]])]
 
 
@@ -182,7 +192,8 @@ def _place(found):
 
 def _right(runs):
     shares = [run["accuracy"] for run in runs if "accuracy" in run]
-    return f" (accuracy {statistics.median(shares):.3f})" if shares else ""
+    spread = f", {min(shares):.3f} to {max(shares):.3f}" if len(set(shares)) > 1 else ""
+    return f" (accuracy {statistics.median(shares):.3f}{spread})" if shares else ""
 
 
 def main():
@@ -198,8 +209,8 @@ def main():
     given, file = parser.parse_args(), HERE / "speed.json"
     if given.photos:
         pythons = {"ours": sys.executable, "torch": given.torch, "autokeras": given.autokeras}
-        needed = {row: {getattr(c, "python", "ours") for c in ROWS[row][2].values()} for row in given.rows}
-        rows = [row for row in given.rows if all(pythons[name] for name in needed[row])]
+        needed = {row: {getattr(c, "python", "ours") for c in ROWS[row][2].values()} for row in ROWS}
+        rows = [row for row in given.rows if all(pythons[name] for name in needed[OF.get(row, row)])]
         with tempfile.TemporaryDirectory() as scratch:
             measured(Place(given.photos, scratch, pythons, given.weights), rows, given.repetitions, given.afresh, file)
     if given.table:

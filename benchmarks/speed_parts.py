@@ -161,13 +161,15 @@ def growth(photos, small, name="MobileNetV2", size=160):
     return {"seconds": seconds, "photos": len(kt.data.info(train).files), "peak_mb": peak}
 
 
-def lite0(train, test, small, head_epochs=10, epochs=0, size=160):
+def lite0(train, test, small, head_epochs=10, epochs=0, size=160, seed=0, dtype=None):
     """`kt.fine_tune` of EfficientNetLite0 with its ImageNet weights, and the accuracy on the test photos."""
+    cache = "auto" if dtype is None else Store(dtype=dtype)
+
     def run(photos):
         seen.found.clear()
         data, _, labels = kt.data.photos(photos, size=size, validation=0)
         model = kt.attach(kt.backbone("EfficientNetLite0", input_shape=(size, size, 3)), kt.heads.Classifier(labels))
-        kt.fine_tune(model, data, head_epochs=head_epochs, epochs=epochs, seed=0, verbose=0)
+        kt.fine_tune(model, data, head_epochs=head_epochs, epochs=epochs, seed=seed, cache=cache, verbose=0)
         return model
 
     run(small)

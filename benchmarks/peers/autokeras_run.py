@@ -31,12 +31,12 @@ def decoded(files, size):
     return pixels
 
 
-def trained(files, labels, size, trials, epochs, folder, clock):
+def trained(files, labels, size, trials, epochs, seed, folder, clock):
     with clock("decode"):
         pixels = decoded(files, size)
-    order = np.random.default_rng(0).permutation(len(files))  # it holds out the last photos, which are of one class
+    order = np.random.default_rng(seed).permutation(len(files))  # it holds out the last photos, which are of one class
     with clock("fit"):
-        model = autokeras.ImageClassifier(max_trials=trials, directory=folder, overwrite=True, seed=0)
+        model = autokeras.ImageClassifier(max_trials=trials, directory=folder, overwrite=True, seed=seed)
         model.fit(pixels[order], np.array(labels)[order], epochs=epochs, verbose=0)
     return model
 
@@ -45,10 +45,10 @@ def main():
     given, clock = arguments(__doc__.partition("\n\n")[0], EPOCHS, TRIALS), Clock()
     with tempfile.TemporaryDirectory() as folder:
         with contextlib.redirect_stdout(sys.stderr):  # it prints its search
-            trained(*few(*listed(given.train)), given.size, 1, 1, folder, Clock())
+            trained(*few(*listed(given.train)), given.size, 1, 1, given.seed, folder, Clock())
             with clock("files"):
                 files, labels = listed(given.train)
-            model = trained(files, labels, given.size, given.trials, given.epochs, folder, clock)
+            model = trained(files, labels, given.size, given.trials, given.epochs, given.seed, folder, clock)
             test_files, test_labels = listed(given.test)
             accuracy = model.evaluate(decoded(test_files, given.size), np.array(test_labels), verbose=0)[1]
         clock.tell(accuracy, len(files))

@@ -15,6 +15,7 @@ def arguments(what, *further):
     for name, settings in further:
         parser.add_argument(name, **settings)
     parser.add_argument("--size", type=int, default=160, help="side of the pixels, in pixels (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random, if anything (default: %(default)s)")
     return parser.parse_args()
 
 

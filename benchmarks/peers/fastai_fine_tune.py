@@ -49,7 +49,7 @@ def trained(files, given, frozen_epochs, epochs, clock):
 
 def main():
     given, clock = arguments(__doc__.partition("\n\n")[0], WEIGHTS, FROZEN, EPOCHS, LAST), Clock()
-    set_seed(0)
+    set_seed(given.seed)
     trained(few(*listed(given.train))[0], given, 1, 1, Clock())
     with clock("files"):
         files, _ = listed(given.train)

@@ -31,7 +31,7 @@ def accuracy(model, head, files, labels, size):
 
 def main():
     given, clock = arguments(__doc__.partition("\n\n")[0], WEIGHTS, EPOCHS), Clock()
-    torch.manual_seed(0)
+    torch.manual_seed(given.seed)
     model = network(given.weights).to(memory_format=torch.channels_last)
     trained(model, *few(*listed(given.train)), given.size, 1, Clock())
     with clock("files"):

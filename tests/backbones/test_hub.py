@@ -7,6 +7,7 @@ import saved_models
 import tensorflow as tf
 
 import keras_transfer as kt
+from support import spoken_digits
 
 
 @pytest.fixture(scope="module")
@@ -144,20 +145,7 @@ def test_arguments_reach_the_function(tmp_path):
 
 def test_spotting_keywords_is_fine_tuned_to_digits(real_data):
     """A foreign speech model learns the ten digits of six speakers from 48 clips each, far above chance."""
-    import tensorflow as tf
-
-    stored = np.load(real_data / "datasets/spoken_digits/fsdd_720.npz")
-    ends, wave = stored["offsets"], stored["audio"].astype("float32")
-
-    def mfcc(clip):
-        clip = tf.constant(np.repeat(clip / max(1.0, np.abs(clip).max()), 2)[:16000])  # 8 to 16 kHz
-        clip = tf.pad(clip, [[0, 16000 - len(clip)]])
-        spectrum = tf.abs(tf.signal.stft(clip, 480, 320, window_fn=tf.signal.hann_window))
-        mel = spectrum @ tf.signal.linear_to_mel_weight_matrix(40, spectrum.shape[-1], 16000, 20.0, 4000.0)
-        return tf.signal.mfccs_from_log_mel_spectrograms(tf.math.log(mel + 1e-6))[:, :10, None].numpy()
-
-    x = np.stack([mfcc(wave[a:b]) for a, b in zip(ends[:-1], ends[1:])])
-    y = stored["digit"].astype("int32")
+    x, y = spoken_digits(real_data)
     held = np.arange(len(x)) % 3 == 0
     source = real_data / "models/kws_ds_cnn_savedmodel"
     backbone = kt.backbone(f"hub:{source}")

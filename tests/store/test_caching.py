@@ -594,9 +594,7 @@ def test_killed_at_twenty_points_it_goes_on_to_the_same_bits(tmp_path):
 MEMORY = """
 import sys, numpy as np, keras, tensorflow as tf, gc, pathlib
 import keras_transfer as kt
-from keras_transfer.store import shards
-shards._RESIDENT, shards.BYTES = 8 << 20, 4 << 20
-rows, width = int(sys.argv[1]), 2048
+rows, width = int(sys.argv[1]), 16384
 inputs = keras.Input((4,))
 layer = keras.layers.Dense(width)
 model = kt.attach(keras.Model(inputs, layer(inputs)), kt.heads.Classifier(2))

@@ -10,7 +10,7 @@ import keras_transfer as kt
 from keras_transfer.store import training
 from keras_transfer.store.engines import choosing
 from keras_transfer.store.training import on_features
-from support import colour_task, pixels
+from support import colour_task, pixels, spoken_digits
 
 NETWORKS = ["MobileNetV2", "ResNet50", "EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "VGG16"]
 RATES = {1.0: 1e-4, 0.8: 1e-6, 0.5: 3e-7}  # of SGD: random networks with open layers diverge with more
@@ -114,6 +114,25 @@ def test_fine_tune_gives_the_same_history_with_and_without_features(small_backbo
     assert len(set(found[0]["loss"])) == 5
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_fine_tune_in_mixed_precision(small_backbone, sets, dtype):
+    """The features of the second phase are made of those of the first, which are in half precision."""
+    before, found = keras.config.dtype_policy(), []
+    for cache in (False, TENSORFLOW, OPENVINO):
+        keras.utils.set_random_seed(1)
+        try:
+            keras.config.set_dtype_policy(f"mixed_{dtype}")
+            model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+        finally:
+            keras.config.set_dtype_policy(before)
+        train, valid = sets()
+        options = {"head_epochs": 2, "epochs": 2, "last": "block_3", "seed": 4, "cache": cache, "verbose": 0}
+        found.append(kt.fine_tune(model, train, valid, **options).history["loss"])
+    whole, tensorflow, openvino = np.array(found)
+    assert whole[-1] < 0.95 * whole[0]
+    assert np.abs(tensorflow / whole - 1).max() < 0.05 and np.abs(openvino / whole - 1).max() < 0.05
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_real_networks_have_equal_losses_at_every_share(calibrated, sets, name):
@@ -158,11 +177,22 @@ def test_views_of_an_augmented_set_give_the_losses_of_as_many_epochs(model, sets
 def test_a_hub_backbone_has_equal_losses(tmp_path):
     x = np.random.default_rng(0).normal(size=(45, 6)).astype("float32")
     y = (x[:, 0] > 0).astype("int32")
+    hub_backbone_compared(saved_models.reusable(tmp_path / "hub"), x, y, 2)
+
+
+def test_a_real_hub_backbone_has_equal_losses(real_data):
+    """The keyword spotter on spoken digits."""
+    x, y = spoken_digits(real_data, 45)
+    hub_backbone_compared(real_data / "models/kws_ds_cnn_savedmodel", x, y, 10)
+
+
+def hub_backbone_compared(source, x, y, classes):
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
-    model = kt.attach(kt.backbone(f"hub:{saved_models.reusable(tmp_path / 'hub')}"), kt.heads.Classifier(2))
-    for store in (TENSORFLOW, OPENVINO):
-        whole, cached = both(model, data, data, lambda: keras.optimizers.Adam(0.03), store)
-        assert difference(whole, cached) < (1e-5 if store is TENSORFLOW else 1e-3)
+    model = kt.attach(kt.backbone(f"hub:{source}"), kt.heads.Classifier(classes))
+    ways = [(TENSORFLOW, unchanged), (TENSORFLOW, other_order), (OPENVINO, unchanged)]
+    whole, cached, control, fast = compared(model, data, data, lambda: keras.optimizers.Adam(0.03), *ways)
+    assert difference(whole, cached) < 1e-5 and difference(whole, control) > 1e-3
+    assert difference(whole, fast) < 1e-3
 
 
 # --- what `fine_tune` asks for

@@ -117,7 +117,7 @@ class OpenVINOEngine:
 
     def _tensors(self, arrays):
         """Arrays as inputs in the same memory, which OpenVINO's own way from arrays would copy: those of tf.data are read-only."""
-        return {place: self.tensor(array, array.shape, self.kinds[place])
+        return {place: self.tensor(array.view("uint16") if array.dtype == BFLOAT16 else array, array.shape, self.kinds[place])
                 for place, array in zip(self.inputs, arrays) if place is not None}
 
 

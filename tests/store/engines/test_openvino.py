@@ -49,6 +49,14 @@ def test_the_precision_is_that_of_the_store_and_bfloat16_costs_little(small_back
     assert 1e-4 < share < 0.03 if engine.precision == "bf16" else share < 1e-4
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_an_input_in_half_precision(dtype):
+    """As features are that a model in mixed precision goes on from."""
+    inputs = keras.Input((8, 8, 3), dtype=dtype)
+    prefix = keras.Model(inputs, keras.layers.Conv2D(4, 3, activation="relu", dtype=f"mixed_{dtype}")(inputs))
+    assert off(prefix, keras.ops.convert_to_numpy(keras.ops.cast(pixels(20, size=8), dtype)))[0] < 0.03
+
+
 def test_several_inputs_and_outputs_keep_their_order():
     b, a = keras.Input((3,), name="b"), keras.Input((3,), name="a")
     first, second = keras.layers.Dense(5)(a), keras.layers.Dense(5)(b)
