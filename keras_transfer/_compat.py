@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from .distributing import lost_workers_told
+from .replicating import LossesOfReplica, average_changes, see_overflows_of_all_replicas
 
 
 def graph(layer):
@@ -106,16 +107,13 @@ class ScaledUpdates:
         super().update_step(gradient, variable, learning_rate * self._scales[variable_key(self, variable)])
 
     def _apply_weight_decay(self, variables):
-        full = self.weight_decay
         groups = {}
-        for v in variables if full is not None else []:
+        for v in variables if self.weight_decay is not None else []:
             groups.setdefault(self._scales[variable_key(self, v)], []).append(v)
-        try:
-            for scale, members in groups.items():
-                self.weight_decay = full * scale
-                super()._apply_weight_decay(members)
-        finally:
-            self.weight_decay = full
+        for scale, members in groups.items():
+            scaled = object.__new__(type(self))  # replicas take turns in here, so that none may change the optimizer itself
+            vars(scaled).update(vars(self), weight_decay=self.weight_decay * scale)
+            super(ScaledUpdates, scaled)._apply_weight_decay(members)
 
 
 def set_mask(tensor, mask):
@@ -183,6 +181,8 @@ class Replicated:
     @functools.wraps(keras.Model.make_train_function)
     def make_train_function(self, force=False):
         if self.distribute_strategy.num_replicas_in_sync > 1:
+            see_overflows_of_all_replicas(self.optimizer)
+            clip_sums_of_replicas(inner(self.optimizer))
             accumulate_on_replicas(inner(self.optimizer))
         return super().make_train_function(force=force)
 
@@ -193,7 +193,11 @@ class Replicated:
     def _make_function(self, step_function):
         """With several replicas TensorFlow can't run several steps in one loop: they run one by one."""
         run = super()._make_function(step_function)
-        if self.distribute_strategy.num_replicas_in_sync == 1 or self.steps_per_execution == 1:
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            return run
+        for layer in flat_layers(self):
+            vars(layer)["_losses"] = LossesOfReplica()
+        if self.steps_per_execution == 1:
             return run
 
         def one_by_one(iterator):  # a step that found no batch would still have counted in the optimizer
@@ -222,6 +226,17 @@ class Replicated:
     def predict(self, *args, **options):
         with lost_workers_told(self.distribute_strategy):
             return super().predict(*args, **options)
+
+
+def clip_sums_of_replicas(optimizer):
+    """Lets an optimizer clip the gradient of the whole batch: Keras clips the share of each replica, before they're summed."""
+    if any((optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)):
+        def clip(gradients):
+            context = tf.distribute.get_replica_context()
+            sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.convert_to_tensor(g) for g in gradients])
+            return [g / context.num_replicas_in_sync for g in type(optimizer)._clip_gradients(optimizer, sums)]
+
+        optimizer._clip_gradients = clip
 
 
 def accumulate_on_replicas(optimizer):
@@ -266,34 +281,3 @@ def changed_by_passes(model):
     live = [layer for layer in flat_layers(model) if layer.trainable]
     kernels = [layer.kernel for layer in live if isinstance(layer, keras.layers.SpectralNormalization)]
     return [v for layer in live for v in layer._non_trainable_variables if "seed_generator" not in v.path] + kernels
-
-
-def average_changes(variables, before, rows):
-    """Gives each of `variables` its value in `before` plus the mean change over the replicas, each counting its `rows`.
-
-    One that is at rest stays as it is, to the bit.
-    """
-    if variables:
-        rows = tf.cast(rows, tf.float32)
-        changes = [tf.cast(rows, b.dtype) * (v - b) for v, b in zip(variables, before)]
-        *changes, rows = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, [*changes, rows])
-        for variable, start, change in zip(variables, before, changes):
-            variable.assign(start + change / tf.cast(rows, start.dtype))
-
-
-def without_empty_batches(run, inputs):
-    """Calls `run(inputs)`; a replica whose share of a batch has no rows runs one of zeros and drops what comes of it.
-
-    TensorFlow's convolutions on processors give wrong shapes without rows, and norms give NaN.
-    """
-    tensors = keras.tree.flatten(inputs)
-    in_step = tf.distribute.get_strategy().num_replicas_in_sync > 1 and tf.distribute.get_replica_context() is not None
-    if not in_step or not all(tf.is_tensor(t) and t.shape.rank for t in tensors):
-        return run(inputs)
-    rows = tf.shape(tensors[0])[0]
-    missing = tf.cast(tf.equal(rows, 0), tf.int32)
-
-    def filled(tensor):
-        return tf.concat([tensor, tf.zeros(tf.concat([[missing], tf.shape(tensor)[1:]], 0), tensor.dtype)], 0)
-
-    return keras.tree.map_structure(lambda t: t[:rows], run(keras.tree.map_structure(filled, inputs)))

@@ -2,7 +2,6 @@
 import concurrent.futures
 import contextlib
 import functools
-import json
 import os
 import pathlib
 import re
@@ -10,9 +9,9 @@ import tempfile
 import uuid
 
 from . import _check
+from .clusters import ROLES, cluster
 
 _KINDS = ("auto", "default", "mirrored", "multi_worker", "tpu")
-_ROLES = ("chief", "worker")
 _CHUNK = 1 << 24  # words of 4 bytes that are sent at once
 _made = {}        # kind -> its one strategy in this process
 
@@ -103,73 +102,6 @@ def _first_line(error):
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
-# --- TF_CONFIG
-
-
-def cluster():
-    """Returns the workers in `TF_CONFIG` as `{"worker": [addresses]}`, {} if it isn't set.
-
-    TensorFlow waits without end for workers that can't come, so a wrong one is refused here.
-
-    Raises:
-        ValueError: it is no JSON, has no cluster or no task, a role is unsupported, an address is malformed or there
-            twice, or the task's index is out of range.
-    """
-    text = os.environ.get("TF_CONFIG", "").strip()
-    if text in ("", "{}"):
-        return {}
-    try:
-        config = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"`TF_CONFIG` is no JSON ({error}). Received: {text[:200]!r}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("cluster"), dict) or not config["cluster"]:
-        raise ValueError('`TF_CONFIG` must have a "cluster" such as {"worker": ["a:2222", "b:2222"]}. '
-                         f"Received: {text[:200]!r}")
-    workers = config["cluster"]
-    for role, addresses in workers.items():
-        _check_role(role, "cluster")
-        if not isinstance(addresses, list) or not addresses:
-            raise ValueError(f'The "{role}" in the cluster of `TF_CONFIG` must be a list of addresses "host:port". '
-                             f"Received: {addresses!r}")
-    if len(workers.get("chief", [])) > 1:
-        raise ValueError(f'The cluster of `TF_CONFIG` must have one "chief" at most. Received: {workers["chief"]!r}')
-    _check_addresses([address for addresses in workers.values() for address in addresses])
-    _check_task(config.get("task"), workers)
-    return workers
-
-
-def _check_role(role, where):
-    if role not in _ROLES:
-        raise ValueError(f"The {where} of `TF_CONFIG` has the type {role!r}, but all workers train alike here: only "
-                         f'{" and ".join(map(repr, _ROLES))} are supported (no parameter servers, no evaluator). '
-                         'List all machines as "worker".')
-
-
-def _check_addresses(addresses):
-    for address in addresses:
-        host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536 or host != host.strip() or "/" in host:
-            raise ValueError(f'The cluster of `TF_CONFIG` has the address {address!r}. Write each as "host:port", '
-                             'as in "10.0.0.1:2222".')
-        if addresses.count(address) > 1:
-            raise ValueError(f"The cluster of `TF_CONFIG` has the address {address!r} twice. "
-                             "Each worker needs its own.")
-
-
-def _check_task(task, workers):
-    kind, index = (task.get("type"), task.get("index")) if isinstance(task, dict) else (None, None)
-    if kind is None:
-        raise ValueError("`TF_CONFIG` doesn't say which worker this is. Add a "
-                         '"task" such as {"type": "worker", "index": 0}.')
-    _check_role(kind, "task")
-    if kind not in workers:
-        raise ValueError(f"The task of `TF_CONFIG` is a {kind!r}, of which its cluster has none. "
-                         f"It has: {', '.join(workers)}.")
-    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(workers[kind]):
-        raise ValueError(f"The task of `TF_CONFIG` has the index {index!r}, but the cluster has {len(workers[kind])} of "
-                         f"type {kind!r}: give a whole number from 0 to {len(workers[kind]) - 1}, each worker its own.")
-
-
 # --- the workers among themselves
 
 
@@ -238,14 +170,34 @@ def from_chief(content, strategy):
             first = tf.equal(context.replica_id_in_sync_group, 0)  # the chief's
             return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(first, words, tf.zeros_like(words)))
 
-        run = tf.function(lambda words: strategy.run(one, args=(words,)))
-        return strategy.experimental_local_results(run(tf.constant(words)))[0].numpy()
+        return _run(one, words, strategy)
+
+    length = int(sent(np.array([len(content)], "int64"))[0])
+    words = np.frombuffer(content[:length].ljust(-(-length // 4) * 4, b"\0"), "int32")
+    parts = [sent(words[start:start + _CHUNK]) for start in range(0, len(words), _CHUNK)]
+    return b"".join(part.tobytes() for part in parts)[:length]
+
+
+def anywhere(flag, strategy):
+    """Returns whether a flag is set on any worker; all of them have to call it."""
+    if not is_several(strategy):
+        return flag
+    import numpy as np
+    import tensorflow as tf
+
+    def one(mine):
+        return summed(tf.identity(mine), strategy)  # what comes in has no device, which is where it would be summed
+
+    return bool(_run(one, np.array([flag], "int32"), strategy)[0])
+
+
+def _run(function, words, strategy):
+    """Calls a function on every replica, and returns what the first one here gives."""
+    import tensorflow as tf
 
     with lost_workers_told(strategy):
-        length = int(sent(np.array([len(content)], "int64"))[0])
-        words = np.frombuffer(content[:length].ljust(-(-length // 4) * 4, b"\0"), "int32")
-        parts = [sent(words[start:start + _CHUNK]) for start in range(0, len(words), _CHUNK)]
-    return b"".join(part.tobytes() for part in parts)[:length]
+        run = tf.function(lambda words: strategy.run(function, args=(words,)))
+        return strategy.experimental_local_results(run(tf.constant(words)))[0].numpy()
 
 
 def position(strategy):
@@ -254,7 +206,7 @@ def position(strategy):
         return 0, 1
     here = strategy.cluster_resolver
     roles = here.cluster_spec().as_dict()
-    tasks = [(role, number) for role in _ROLES for number in range(len(roles.get(role, [])))]
+    tasks = [(role, number) for role in ROLES for number in range(len(roles.get(role, [])))]
     return tasks.index((here.task_type, here.task_id)), len(tasks)
 
 

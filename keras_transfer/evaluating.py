@@ -37,7 +37,7 @@ def answers(model, dataset):
         dataset = in_order(known) if known.epoch is not None else dataset
         truth, outputs = known.targets, model.predict(dataset.map(lambda x, *_: x), verbose=0)
     else:
-        pairs = [(y, model.predict_on_batch(x)) for x, y in batches(dataset)]
+        pairs = [(y, _predicted(model, x)) for x, y in batches(dataset)]
         if not pairs:
             raise ValueError("The data set is empty, so there is nothing to measure.")
         truth, outputs = (keras.tree.map_structure(lambda *parts: np.concatenate([np.asarray(p) for p in parts]), *column)
@@ -46,6 +46,12 @@ def answers(model, dataset):
     truth = truth if isinstance(truth, dict) else {names[0]: truth}
     return {name: (np.asarray(truth[name] if name in truth else next(iter(truth.values()))), outputs[name])
             for name in names}
+
+
+def _predicted(model, x):
+    if model.distribute_strategy.num_replicas_in_sync == 1:
+        return model.predict_on_batch(x)
+    return model.predict(x, batch_size=len(keras.tree.flatten(x)[0]), verbose=0)  # each replica predicts a share, not all of it
 
 
 def in_order(known):

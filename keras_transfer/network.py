@@ -2,6 +2,7 @@
 import keras
 
 from . import _check, _compat
+from .replicating import without_empty_batches
 
 
 @keras.saving.register_keras_serializable("keras_transfer")
@@ -27,7 +28,7 @@ class Network(_compat.Replicated, keras.Model):
         masks = [pair for pair in zip(keras.tree.flatten(inputs), keras.tree.flatten(mask)) if pair[1] is not None]
         for tensor, its_mask in masks:
             _compat.set_mask(tensor, its_mask)
-        return run(inputs) if masks else _compat.without_empty_batches(run, inputs)
+        return run(inputs) if masks else without_empty_batches(run, inputs)
 
     def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **options):
         for argument, value in [("loss", loss), ("loss_weights", loss_weights), ("metrics", metrics),

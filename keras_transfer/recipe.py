@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from . import _check, _compat, blocks, distributing
+from .agreeing import RATE_CALLBACKS, agreed, fingerprint_of
 from .assembling import objectives
 from .checkpointing import RunState, owned
 from .fitting import check_data, check_loss, count_batches, info_of, needed_by
@@ -21,7 +22,6 @@ from .store.phases import Phases
 FEATURES = ".features_of_fine_tune"  # their folder, within that of the checkpoint
 _PATIENCE = 5       # epochs without a better validation loss before a phase ends
 _TUNING_RATE = 0.1  # of the rate that the head trains with
-_RATE_CALLBACKS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 _STEPS = 32         # of the small tail in one call of TensorFlow
 
 
@@ -51,16 +51,17 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         last: what is trained then, as in `kt.unfreeze`; None: the last quarter of the layers, rounded to a block; or
             a function that sets the flags of the model: `lambda m: kt.unfreeze(m, "block11", norms=True)`.
         directory: a folder for the checkpoint, made if needed. Of several workers (`kt.strategy`) the chief alone
-            writes and reads it and tells the others, so it may be on its own disk. A checkpoint of other epochs,
-            seed, data or network is refused, and a folder that another run uses; the settings of the optimizer are
-            not compared.
+            writes and reads it and tells the others, so it may be on its own disk, and they need none. A checkpoint of
+            other epochs, seed, data or network is refused, and a folder that another run uses; the settings of the
+            optimizer are not compared.
         seed: a whole number for `keras.utils.set_random_seed`; None: drawn anew, or 0 if deterministic.
         cache: whether what is frozen is computed once instead of in every epoch (see `kt.cache_features`). "auto": where
             that changes nothing, for sets of kt.data without random augmentation and for arrays, if there are no
             `callbacks`, which would see the rest of the model only. True or a `kt.Store`: in any case; False: never.
             With `deterministic`, "auto" and True compute in TensorFlow.
         deterministic: whether TensorFlow is told to give the same bits each time, for the rest of the process.
-        callbacks: further Keras callbacks, begun and ended once in each phase. With a `LearningRateScheduler` or
+        callbacks: further Keras callbacks, begun and ended once in each phase; of several workers the chief alone may have
+            those that only write. With a `LearningRateScheduler` or
             `ReduceLROnPlateau` among them the rate is theirs. They see the plain model, so that without a learner a loss
             that is NaN ends training after its epoch then, and not at its batch.
         verbose: as in `fit`: "auto", 0, 1 or 2.
@@ -79,26 +80,28 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         >>> history = kt.fine_tune(model, train, valid, head_epochs=10, epochs=5)
     """
     trained, model = model, model_of(model)
+    strategy = model.distribute_strategy
     plan = _plan(model, head_epochs, epochs, last)
     tuning.check_phases(trained, plan)
-    cache = _cache(cache, callbacks, deterministic)
     train = check_data(model, train, "train", labelled=True)
     validation = check_data(model, validation, "validation", needed_by(callbacks))
+    directory, watched = agreed(directory, callbacks, strategy)
+    cache = _cache(cache, watched, deterministic)
     if deterministic:
         import tensorflow as tf
 
         seed = 0 if seed is None else seed
         tf.config.experimental.enable_op_determinism()
     drawn = int(np.random.SeedSequence().generate_state(1)[0] >> 1) if seed is None else _check.whole(seed, "seed")
-    strategy = model.distribute_strategy
     drawn = int(distributing.from_chief(str(drawn).encode(), strategy))
     keras.utils.set_random_seed(drawn % 2**32)
     state = RunState({"head_epochs": head_epochs, "epochs": epochs, "seed": seed,
                       "last": "a function" if callable(last) else last,
                       "weights": len(model.weights), "parameters": model.count_params(),
-                      "data": getattr(info_of(train), "fingerprint", None),
+                      "data": fingerprint_of(train, strategy),
                       "weighting": tuning.described(trained)}, drawn)
-    data = {"train": train, "validation": validation, "verbose": verbose, "cache": cache, "directory": directory}
+    data = {"train": train, "validation": validation, "verbose": verbose, "cache": cache, "directory": directory,
+            "watched": watched}
     with contextlib.nullcontext() if directory is None else owned(directory, strategy), strategy.scope():
         saved = None if directory is None else state.load(directory, strategy)
         _run(trained, plan, state, saved, _Keeper(state, directory, callbacks), data, callbacks)
@@ -182,9 +185,9 @@ def _made(given, variables, before):
     return optimizer
 
 
-def _cache(cache, callbacks, deterministic):
+def _cache(cache, watched, deterministic):
     """Returns (store, whether only where it's exact), or None for no cache."""
-    if cache is False or cache == "auto" and callbacks:
+    if cache is False or cache == "auto" and watched:
         return None
     if isinstance(cache, Store):
         return cache, False
@@ -205,15 +208,15 @@ def _learners(model, flags, data):
 
 def _fit(trained, keep, reduced, data, keeper, callbacks):
     """Trains one phase; `reduced`: the rest of the model and its features, or None."""
-    train, validation, verbose = data["train"], data["validation"], data["verbose"]
+    train, validation, verbose, watched = (data[name] for name in ("train", "validation", "verbose", "watched"))
     keeper.say(verbose, bool(reduced))
     part = model_of(trained)
     if reduced:
         part, train, validation = reduced
-    learner = tuning.in_phase(trained, part, None if callbacks else keep)
+    learner = tuning.in_phase(trained, part, None if watched else keep)
     if learner is not trained:
         steps = keep.get("steps_per_execution") or 1
-        many = min(_STEPS, count_batches(train)) if reduced and steps == 1 and not callbacks else steps
+        many = min(_STEPS, count_batches(train)) if reduced and steps == 1 and not watched else steps
         learner.compile(optimizer=trained.optimizer, **{**keep, "steps_per_execution": many})
     keeper.info = info_of(train)
     x, *labels = train if isinstance(train, tuple) else (train,)
@@ -229,7 +232,7 @@ class _Keeper(keras.callbacks.Callback):
         super().__init__()
         self.state, self.directory, self.info = state, directory, None
         self.restores = not any(isinstance(c, keras.callbacks.EarlyStopping) for c in callbacks)
-        self.falls = not any(isinstance(c, _RATE_CALLBACKS) for c in callbacks)
+        self.falls = not any(isinstance(c, RATE_CALLBACKS) for c in callbacks)
 
     def begin(self, network, name, last_epoch, rate):
         """A phase begins at `rate`; `network` is the whole model or learner, of which `fit` may see the tail only."""

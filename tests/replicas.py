@@ -144,6 +144,72 @@ def accumulated(_=None):
     return fitted(trained_from("block_3", gradient_accumulation_steps=2), *task(64))
 
 
+def decayed(_=None):
+    """Weight decay that differs from block to block."""
+    model, (x, y) = trained_from("block_2", weight_decay=0.5), task(40)
+    return {**fitted(model, x, y), "decay": [model.optimizer.weight_decay]}
+
+
+def clipped(_=None):
+    return fitted(trained_from("block_2", optimizer="SGD", global_clipnorm=1e-2), *task(40))
+
+
+def penalized(_=None):
+    """Layers that add to the loss: hidden layers that are drawn together."""
+    import keras
+
+    import keras_transfer as kt
+
+    model = two_heads(kt.multitask.L2Sharing(strength=10.0, hidden=4))
+    kt.freeze(model)
+    model.compile(optimizer=keras.optimizers.SGD(0.005), **kt.objectives(model))
+    logs = model.fit(*numbers(40), batch_size=8, shuffle=False, verbose=0).history
+    return {**logs, "weights": flat(model)}
+
+
+def measured(_=None):
+    """What is said of arrays, of which the last batch leaves a replica without rows."""
+    from keras_transfer import evaluating
+
+    model, (x, y) = trained_from("block_3"), task(33)
+    truth, outputs = evaluating.answers(model, (x, y))["classifier"]
+    return {"truth": truth.tolist(), "outputs": outputs.ravel().tolist()}
+
+
+def learners_outside(_=None):
+    """Learners of a model that was made in the scope, made and trained outside of it; and a look at its tasks within."""
+    import keras_transfer as kt
+    from keras_transfer.distributing import outside_scope
+
+    def run(model):
+        cost = kt.multitask.cost(model, kt.multitask.PCGrad())
+        learner = kt.MultiTask(model, kt.multitask.Uncertainty())
+        logs = kt.fine_tune(learner, numbers(33), head_epochs=1, epochs=1, last="block_2", seed=1, cache=False, verbose=0).history
+        return {"loss": logs["loss"], "weights": flat(model), "steps": [float(cost.seconds > 0)]}
+
+    model = two_heads()
+    looked = {"cosines": kt.multitask.conflicts(model, numbers(32)).mean.ravel().tolist(),
+              "affinities": kt.multitask.affinity(model, numbers(32)).matrix.ravel().tolist()}
+    return {**looked, **outside_scope(run)(model)}
+
+
+def overflowing(_=None):
+    """Gradients in float16 that overflow on the second replica only: the step is left out on both."""
+    import keras
+    import numpy as np
+
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model, (x, y), weights = trained_from("block_3", optimizer="SGD"), task(16), np.ones(16, "float32")
+        weights[12], before = 1e33, flat(model)
+        model.fit(x, y, sample_weight=weights, batch_size=16, shuffle=False, verbose=0)
+        left_out, scale = flat(model) == before, float(model.optimizer.dynamic_scale.numpy())
+        model.fit(x, y, batch_size=16, shuffle=False, verbose=0)
+        return {"left_out": left_out, "scale": scale, "goes_on": flat(model) != before}
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
 def halves(_=None):
     """Float16 with loss scaling, and accumulated gradients."""
     import keras
@@ -268,6 +334,33 @@ def shared(folder):
             history = kt.fine_tune(model, train, head_epochs=2, epochs=0, directory=path, seed=1, verbose=0).history
     left = sorted(p.name for name in ("all", f"own{number}") for p in pathlib.Path(folder, name).iterdir())
     return {"found": found, "place": place, "left": left, "loss": history["loss"]}
+
+
+def chief_alone(folder):
+    """`fine_tune` with callbacks that write, and a folder, for the chief only; and what is said of others that it's not enough for."""
+    import keras
+
+    import keras_transfer as kt
+    from keras_transfer import distributing
+
+    here, told = strategy("workers"), []
+    number, _ = distributing.position(here)
+    train, _, _ = kt.data.photos(f"{folder}/photos{number}", size=16, batch_size=8)  # copies of other times
+
+    def run(callbacks=(), directory=None):
+        with here.scope():
+            model = attached()
+        return kt.fine_tune(model, train, head_epochs=1, epochs=1, last="block_2", directory=directory, seed=1,
+                            callbacks=callbacks, verbose=0).history["loss"]
+
+    mine = ([keras.callbacks.CSVLogger(f"{folder}/log.csv", append=True)], f"{folder}/run") if number == 0 else ([], None)
+    losses = [run(*mine) for _ in range(2)]  # the second is restored at once
+    for callbacks, directory in (([keras.callbacks.EarlyStopping("loss")], None), ([], f"{folder}/other")):
+        try:
+            run(callbacks if number else [], directory if number else None)
+        except ValueError as error:
+            told.append(str(error))
+    return {"losses": losses, "told": told}
 
 
 def weightings():
@@ -410,6 +503,26 @@ def fitted(model, x, y, validate=False, **options):
 
 def flat(model):
     return [float(number) for weight in model.weights if "float" in weight.dtype for number in weight.numpy().ravel()]
+
+
+def two_heads(sharing=None):
+    import keras
+
+    import keras_transfer as kt
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,))
+    outputs = keras.layers.Dense(5, name="block_2")(keras.layers.Dense(5, name="block_1")(inputs))
+    heads = {name: kt.heads.Regressor() for name in ("a", "b")}
+    return kt.attach(keras.Model(inputs, outputs), heads, sharing=sharing)
+
+
+def numbers(count):
+    """Rows, and what two heads should say of them."""
+    import numpy as np
+
+    x = np.random.default_rng(0).normal(size=(count, 4)).astype("float32")
+    return x, {"a": x[:, 0], "b": x[:, 1] - x[:, 2]}
 
 
 def task(count):

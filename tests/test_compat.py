@@ -204,26 +204,16 @@ def test_live_statistics_are_those_of_layers_that_train():
     assert [id(v) for v in _compat.live_statistics(model)] == [id(norm.moving_mean), id(norm.moving_variance)]
 
 
-def test_average_changes_of_one_replica_are_its_own():
-    variable, before = keras.Variable([3.0], trainable=False), tf.constant([1.0])
-    strategy = tf.distribute.get_strategy()
-    strategy.run(lambda: _compat.average_changes([variable], [before], rows=tf.constant(4)))
-    assert variable.numpy().tolist() == [3.0]
-
-
-def test_empty_batches_are_filled_in_a_step_of_several_replicas_only(monkeypatch):
-    seen = []
-
-    def run(x):
-        seen.append(tuple(x.shape))
-        return {"y": x + 1.0}
-
-    assert _compat.without_empty_batches(run, tf.zeros((0, 2)))["y"].shape == (0, 2)
-    monkeypatch.setattr(type(tf.distribute.get_strategy()), "num_replicas_in_sync", 2)
-    assert _compat.without_empty_batches(run, tf.zeros((0, 2)))["y"].shape == (0, 2)
-    assert _compat.without_empty_batches(run, tf.ones((3, 2)))["y"].numpy().tolist() == [[2.0, 2.0]] * 3
-    assert _compat.without_empty_batches(run, tf.zeros((0, 2), tf.float32)[:0])["y"].shape == (0, 2)
-    assert seen == [(0, 2), (1, 2), (3, 2), (1, 2)]
+@pytest.mark.parametrize("limit", [{"clipnorm": 1.0}, {"global_clipnorm": 1.0}, {"clipvalue": 0.5}, {}])
+def test_clip_sums_of_replicas_is_what_keras_does_on_one(limit):
+    gradients, found = [tf.constant([3.0, 4.0]), tf.constant([0.1])], []
+    for ours in (False, True):
+        optimizer = keras.optimizers.SGD(**limit)
+        if ours:
+            _compat.clip_sums_of_replicas(optimizer)
+        assert ("_clip_gradients" in vars(optimizer)) == (ours and bool(limit))
+        found.append(np.concatenate(optimizer._clip_gradients(gradients)))
+    assert np.array_equal(*found) and (found[0][0] < 3.0) == bool(limit)
 
 
 def test_accumulate_on_replicas_is_what_keras_does_on_one():

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from .. import _check, blocks
 from .._table import Table
+from ..distributing import outside_scope
 from ..network import model_of
 from . import drawing
 from .probing import Probe, first_batches, restored
@@ -64,6 +65,7 @@ class _Meter:
         self.probe = Probe(model, variables, at, training=True)
         self.gramians = tf.function(self._gramians, reduce_retracing=True)
 
+    @outside_scope  # between replicas, a variable that each has can't be differentiated by
     def measured(self, batches):
         with restored(self.network.non_trainable_variables):
             found = [tf.nest.map_structure(np.asarray, self.gramians(*batch)) for batch in batches]

@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import _check
 from .._table import Table
+from ..distributing import outside_scope
 from ..network import model_of
 from .probing import Probe, first_batches, restored
 from .reaching import shared_variables
@@ -75,6 +76,7 @@ class _Look:
     shared: list
     rate: float
 
+    @outside_scope
     def taken(self, batch):
         """Returns Z `(tasks, tasks)` for one batch, NaN for tasks without labels, and takes a step for all."""
         gradients, losses, present = self.probe.gradients(*batch)

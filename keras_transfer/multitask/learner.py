@@ -51,27 +51,28 @@ class MultiTask(_compat.Replicated, Stepping):
 
     def __init__(self, model, weighting=None, *, at=None, **options):
         tasks = _tasks(model)
-        super().__init__(**{"dtype": model.dtype_policy, **options})  # which decides whether float16 is scaled
-        self.tasks = tasks
-        if weighting is not None and not isinstance(weighting, Weighting):
-            raise TypeError("`weighting` must be one of kt.multitask, such as kt.multitask.PCGrad(), or None. "
-                            f"Received: {weighting!r}")
-        self.model, self.weighting, self.at = model, weighting, at
-        self._cut = types.SimpleNamespace(trunk=None, top=None) if at is None else _cut(model, at)
-        if weighting is not None:
-            _check_at(weighting, at)
-            weighting.name_tasks(self.tasks)
-            if not weighting.built:
-                weighting.build(len(self.tasks), [tuple(v.shape) for v in shared_variables(model)])
-            if weighting.tasks != len(self.tasks):
-                raise ValueError(f"`weighting` was made for another learner, of {weighting.tasks} tasks, and this one has "
-                                 f"{len(self.tasks)}. Make a new one.")
-        kept = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
-        self.labelled, self.batch = tf.Variable(tf.zeros(len(self.tasks)), **kept), tf.Variable(0, dtype=tf.int64, **kept)
-        has_weights = weighting is not None and weighting.has_weights
-        means = [keras.metrics.Mean(name=f"{task}_weight") for task in self.tasks if has_weights]
-        self.shown = types.SimpleNamespace(weights=means, in_epoch=False)  # metrics held directly Keras would take for its own
-        self.built = True
+        with model.distribute_strategy.scope():  # where its own variables have to be, wherever the learner is made
+            super().__init__(**{"dtype": model.dtype_policy, **options})  # which decides whether float16 is scaled
+            self.tasks = tasks
+            if weighting is not None and not isinstance(weighting, Weighting):
+                raise TypeError("`weighting` must be one of kt.multitask, such as kt.multitask.PCGrad(), or None. "
+                                f"Received: {weighting!r}")
+            self.model, self.weighting, self.at = model, weighting, at
+            self._cut = types.SimpleNamespace(trunk=None, top=None) if at is None else _cut(model, at)
+            if weighting is not None:
+                _check_at(weighting, at)
+                weighting.name_tasks(self.tasks)
+                if not weighting.built:
+                    weighting.build(len(self.tasks), [tuple(v.shape) for v in shared_variables(model)])
+                if weighting.tasks != len(self.tasks):
+                    raise ValueError(f"`weighting` was made for another learner, of {weighting.tasks} tasks, and this one has "
+                                     f"{len(self.tasks)}. Make a new one.")
+            kept = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
+            self.labelled, self.batch = tf.Variable(tf.zeros(len(self.tasks)), **kept), tf.Variable(0, dtype=tf.int64, **kept)
+            has_weights = weighting is not None and weighting.has_weights
+            means = [keras.metrics.Mean(name=f"{task}_weight") for task in self.tasks if has_weights]
+            self.shown = types.SimpleNamespace(weights=means, in_epoch=False)  # metrics held directly Keras would take for its own
+            self.built = True
 
     trunk = property(lambda self: self._cut.trunk)
     top = property(lambda self: self._cut.top)

@@ -25,8 +25,8 @@ def learner_of(model, weighting=None, at=None, **changed):
         **changed: settings of the optimizer, such as `learning_rate`, in the place of the model's.
     """
     given = _compat.compile_arguments(model) if model.compiled else objectives(model)
-    optimizer = remade(model.optimizer if model.compiled else keras.optimizers.Adam(), **changed)
     with model.distribute_strategy.scope():
+        optimizer = remade(model.optimizer if model.compiled else keras.optimizers.Adam(), **changed)
         learner = MultiTask(model_of(model), weighting, at=at)
         learner.compile(optimizer=optimizer, loss=given["loss"], loss_weights=given.get("loss_weights"))
     return learner

@@ -1,0 +1,35 @@
+"""What the workers of a cluster must be of one mind about before they train."""
+import json
+
+import keras
+
+from . import distributing
+from .fitting import info_of
+
+RATE_CALLBACKS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
+STEERING = (*RATE_CALLBACKS, keras.callbacks.EarlyStopping, keras.callbacks.TerminateOnNaN)
+
+
+def agreed(directory, callbacks, strategy):
+    """What all workers must be of one mind about, or they would wait for each other without end.
+
+    Returns the directory, the chief's where this worker has none, and whether any worker has callbacks, as those that only
+    write are often the chief's alone.
+    """
+    steering = sorted(type(callback).__name__ for callback in callbacks if isinstance(callback, STEERING))
+    mine = json.dumps([directory and str(directory), steering]).encode()
+    chiefs, steers = json.loads(distributing.from_chief(mine, strategy))
+    if distributing.anywhere(steers != steering, strategy):
+        raise ValueError("Callbacks that steer training, such as EarlyStopping, must be given to all workers alike; only what "
+                         f"writes may be the chief's alone. Received here: {', '.join(steering) or 'none'}, by the chief: "
+                         f"{', '.join(steers) or 'none'}.")
+    if distributing.anywhere(directory is not None and chiefs is None, strategy):
+        raise ValueError("`directory` is given to other workers but not to the chief, which alone writes the checkpoint. Give "
+                         "it to all of them.")
+    return chiefs if directory is None else directory, distributing.anywhere(bool(callbacks), strategy)
+
+
+def fingerprint_of(train, strategy):
+    """Of the data of the chief: on other machines the same files may have other times."""
+    own = getattr(info_of(train), "fingerprint", None)
+    return distributing.from_chief((own or "").encode(), strategy).decode() or None

@@ -1,0 +1,60 @@
+"""What a step needs on each of several replicas to be the step of one device."""
+import threading
+
+import keras
+import tensorflow as tf
+
+
+class LossesOfReplica(threading.local):
+    """What a layer has added to the loss. Replicas run in turns, each in a thread of its own, and would take each other's."""
+
+    def __init__(self):
+        self.held = []
+        self.append, self.extend, self.clear = self.held.append, self.held.extend, self.held.clear
+
+    def __getitem__(self, place):
+        return self.held[place]
+
+
+def see_overflows_of_all_replicas(optimizer):
+    """Lets an optimizer that scales the loss for float16 leave a step out if any replica's gradients overflow.
+
+    Keras asks the first one only.
+    """
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        def check_finite(gradients):
+            overflows = tf.cast(~type(optimizer).check_finite(optimizer, gradients), tf.int32)
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, overflows) == 0
+
+        optimizer.check_finite = check_finite
+
+
+def average_changes(variables, before, rows):
+    """Gives each of `variables` its value in `before` plus the mean change over the replicas, each counting its `rows`.
+
+    One that is at rest stays as it is, to the bit.
+    """
+    if variables:
+        rows = tf.cast(rows, tf.float32)
+        changes = [tf.cast(rows, b.dtype) * (v - b) for v, b in zip(variables, before)]
+        *changes, rows = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, [*changes, rows])
+        for variable, start, change in zip(variables, before, changes):
+            variable.assign(start + change / tf.cast(rows, start.dtype))
+
+
+def without_empty_batches(run, inputs):
+    """Calls `run(inputs)`; a replica whose share of a batch has no rows runs one of zeros and drops what comes of it.
+
+    TensorFlow's convolutions on processors give wrong shapes without rows, and norms give NaN.
+    """
+    tensors = keras.tree.flatten(inputs)
+    in_step = tf.distribute.get_strategy().num_replicas_in_sync > 1 and tf.distribute.get_replica_context() is not None
+    if not in_step or not all(tf.is_tensor(t) and t.shape.rank for t in tensors):
+        return run(inputs)
+    rows = tf.shape(tensors[0])[0]
+    missing = tf.cast(tf.equal(rows, 0), tf.int32)
+
+    def filled(tensor):
+        return tf.concat([tensor, tf.zeros(tf.concat([[missing], tf.shape(tensor)[1:]], 0), tensor.dtype)], 0)
+
+    return keras.tree.map_structure(lambda t: t[:rows], run(keras.tree.map_structure(filled, inputs)))

@@ -1,0 +1,37 @@
+"""What workers must be of one mind about is settled before they train, or told on all of them."""
+
+import os
+import shutil
+
+import keras
+import pytest
+import tensorflow as tf
+
+import keras_transfer as kt
+import replicas
+from keras_transfer.agreeing import agreed, fingerprint_of
+
+
+def test_a_process_alone_agrees_with_itself(photo_folder, tmp_path):
+    alone = tf.distribute.get_strategy()
+    assert agreed(None, (), alone) == (None, False)
+    assert agreed(tmp_path, [keras.callbacks.EarlyStopping()], alone) == (tmp_path, True)
+    train, _, _ = kt.data.photos(photo_folder, size=16)
+    assert fingerprint_of(train, alone) == kt.data.info(train).fingerprint
+    assert fingerprint_of(train.take(1), alone) is None
+
+
+@pytest.mark.slow
+def test_the_chief_alone_may_write_but_not_steer(photo_folder, tmp_path):
+    """Both workers have copies of the photos whose times differ, as after an `unzip` on each machine."""
+    for number in range(2):
+        shutil.copytree(photo_folder, tmp_path / f"photos{number}")
+        for file in (tmp_path / f"photos{number}").rglob("*.*"):
+            os.utime(file, (1e9 + number, 1e9 + number))
+    said = [worker["chief_alone"] for worker in replicas.run("workers", "chief_alone", arguments=[tmp_path], count=2)]
+    for worker in said:
+        assert worker["losses"] == said[0]["losses"] and worker["losses"][0] == worker["losses"][1] and len(worker["losses"][0]) == 2
+        steering, directory = worker["told"]
+        assert steering.startswith("Callbacks that steer training, such as EarlyStopping, must be given to all workers alike")
+        assert directory.startswith("`directory` is given to other workers but not to the chief")
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3 and os.listdir(tmp_path / "run") == ["checkpoint.npz"]
