@@ -47,7 +47,7 @@ def _one_node(function):
     """A function that stays one: TensorFlow's executor walks through every node of a branch, even if it isn't taken."""
     if tf.executing_eagerly():  # there is no graph, and making one for a call takes longer than the call
         return function
-    return tf.function(function, experimental_attributes={"_noinline": True})
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 def is_jpeg(bytes):

@@ -21,8 +21,8 @@ def number(data, at, size, little=False):
     Returns:
         int64 scalar.
     """
-    powers = tf.constant([256 ** k for k in range(size)], tf.int64)
-    powers = tf.where(little, powers, powers[::-1]) if tf.is_tensor(little) else powers if little else powers[::-1]
+    rising, falling = (tf.constant([256 ** k for k in order], tf.int64) for order in (range(size), range(size)[::-1]))
+    powers = tf.where(little, rising, falling) if tf.is_tensor(little) else rising if little else falling
     return tf.reduce_sum(tf.cast(_piece(data, at, size), tf.int64) * powers)
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_transfer.data.formats import MAGIC, picture
+from support import run_python
 
 
 @pytest.fixture(scope="module")
@@ -235,3 +236,20 @@ def test_the_limit_lies_at_200_million_pixels(pixels):
         pixels(bomb_png(2_000, 2_000))
     with pytest.raises(tf.errors.InvalidArgumentError, match="claims no pixels"):
         pixels(bomb_png(0, 5))
+
+
+QUIET = """if 1:
+    import sys, keras_transfer as kt
+    train, _, _ = kt.data.photos(sys.argv[1], size=16, validation=0)
+    print(sum(len(x) for x, _ in train))
+"""
+
+
+def test_photos_that_are_no_jpegs_are_read_without_a_warning(tmp_path):
+    for kind in ("a", "b"):
+        (tmp_path / kind).mkdir()
+        for number in range(2):
+            Image.fromarray(np.random.default_rng(number).integers(0, 256, (20, 20, 3), "uint8")).save(tmp_path / kind / f"{number}.png")
+    done = run_python(QUIET, tmp_path)
+    assert done.stdout.split()[-1] == "4"
+    assert not [line for line in done.stderr.splitlines() if "AutoGraph" in line or "layout failed" in line]
