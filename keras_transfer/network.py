@@ -2,7 +2,7 @@
 import keras
 
 from . import _check, _compat
-from .replicating import without_empty_batches
+from .replicating import on_real_rows, without_empty_batches
 
 
 @keras.saving.register_keras_serializable("keras_transfer")
@@ -22,8 +22,8 @@ class Network(_compat.Replicated, keras.Model):
     """
 
     def call(self, inputs, training=None, mask=None):
-        def run(inputs):
-            return _Walk(training).run(self, inputs)
+        def run(inputs, made_up=None):
+            return _Walk(training, made_up).run(self, inputs)
 
         masks = [pair for pair in zip(keras.tree.flatten(inputs), keras.tree.flatten(mask)) if pair[1] is not None]
         for tensor, its_mask in masks:
@@ -78,10 +78,13 @@ def check_keys(model, value, what):
 
 
 class _Walk:
-    """One pass through the graph that hands `training` to the layers that are live and False to the frozen ones."""
+    """One pass through the graph that hands `training` to the layers that are live and False to the frozen ones.
 
-    def __init__(self, training):
-        self.training = training
+    Of the rows `made_up` are none of the batch's: an int32 scalar, or None.
+    """
+
+    def __init__(self, training, made_up):
+        self.training, self.made_up = training, made_up
         self.below = {}  # id of a tensor -> are the weights below it live (True), frozen (False), or are there none (None)
 
     def run(self, model, inputs):
@@ -95,7 +98,8 @@ class _Walk:
             if takes_training(operation) and _compat.graph(operation) is None:
                 # an argument `training` that is here already is only the layer's default
                 kwargs["training"] = self.training if is_live(operation, below) else False
-            outputs = operation(*args, **kwargs)
+            synchronized = self.made_up is not None and getattr(operation, "synchronized", False)
+            outputs = (on_real_rows(operation, self.made_up) if synchronized else operation)(*args, **kwargs)
             above = merged([own_state(operation), below])
             self.below.update((id(t), above) for t in keras.tree.flatten(outputs))
             return outputs

@@ -43,18 +43,25 @@ def average_changes(variables, before, rows):
 
 
 def without_empty_batches(run, inputs):
-    """Calls `run(inputs)`; a replica whose share of a batch has no rows runs one of zeros and drops what comes of it.
+    """Calls `run(inputs, made_up)`; a replica whose share of a batch has no rows runs one of zeros and drops what comes of it.
 
-    TensorFlow's convolutions on processors give wrong shapes without rows, and norms give NaN.
+    TensorFlow's convolutions on processors give wrong shapes without rows, and norms give NaN. `made_up` says how many rows
+    are of zeros, an int32 scalar, or None where there can't be any.
     """
     tensors = keras.tree.flatten(inputs)
     in_step = tf.distribute.get_strategy().num_replicas_in_sync > 1 and tf.distribute.get_replica_context() is not None
     if not in_step or not all(tf.is_tensor(t) and t.shape.rank for t in tensors):
-        return run(inputs)
+        return run(inputs, None)
     rows = tf.shape(tensors[0])[0]
     missing = tf.cast(tf.equal(rows, 0), tf.int32)
+    outputs = run(keras.tree.map_structure(lambda t: _filled(t, missing), inputs), missing)
+    return keras.tree.map_structure(lambda t: t[:rows], outputs)
 
-    def filled(tensor):
-        return tf.concat([tensor, tf.zeros(tf.concat([[missing], tf.shape(tensor)[1:]], 0), tensor.dtype)], 0)
 
-    return keras.tree.map_structure(lambda t: t[:rows], run(keras.tree.map_structure(filled, inputs)))
+def on_real_rows(norm, made_up):
+    """Lets a synchronized norm see a replica's own rows only: those made up would count in the statistics of all replicas."""
+    return lambda x, **options: _filled(norm(x[:tf.shape(x)[0] - made_up], **options), made_up)
+
+
+def _filled(tensor, count):
+    return tf.concat([tensor, tf.zeros(tf.concat([[count], tf.shape(tensor)[1:]], 0), tensor.dtype)], 0)

@@ -104,13 +104,13 @@ def gaps_by_replica(_=None):
         return gaps()
 
 
-def norms(_=None, synchronized=False):
+def norms(_=None, synchronized=False, count=45, batch_size=15):
     """Batch norms that train; what their statistics are on each replica."""
     import tensorflow as tf
 
     # no Adam: the gradients of biases below norms are rounding errors, which it would make as large as any
-    model, x, y = trained_from(None, norms=True, synchronized=synchronized, optimizer="SGD"), *task(45)
-    logs = model.fit(x, y, batch_size=15, epochs=2, shuffle=False, verbose=0).history
+    model, x, y = trained_from(None, norms=True, synchronized=synchronized, optimizer="SGD"), *task(count)
+    logs = model.fit(x, y, batch_size=batch_size, epochs=2, shuffle=False, verbose=0).history
     statistic = model.get_layer("backbone").get_layer("block_2_bn").moving_mean.value
     parts = tf.distribute.get_strategy().experimental_local_results(statistic)
     return {**logs, "parts": [part.numpy().tolist() for part in parts], "weights": flat(model)}
@@ -118,6 +118,11 @@ def norms(_=None, synchronized=False):
 
 def norms_together(_=None):
     return norms(synchronized=True)
+
+
+def norms_with_empty_shares(_=None):
+    """The last batch is one row, on one of the replicas."""
+    return norms(synchronized=True, count=33, batch_size=16)
 
 
 def norms_apart(_=None):

@@ -175,6 +175,7 @@ SAME = (
     "outside",
     "reloaded",
     "norms_together",
+    "norms_with_empty_shares",
     "decayed",
     "clipped",
     "penalized",

@@ -18,8 +18,8 @@ def test_average_changes_of_one_replica_are_its_own():
 def test_empty_batches_are_filled_in_a_step_of_several_replicas_only(monkeypatch):
     seen = []
 
-    def run(x):
-        seen.append(tuple(x.shape))
+    def run(x, made_up):
+        seen.append((*x.shape, None if made_up is None else int(made_up)))
         return {"y": x + 1.0}
 
     assert without_empty_batches(run, tf.zeros((0, 2)))["y"].shape == (0, 2)
@@ -27,7 +27,7 @@ def test_empty_batches_are_filled_in_a_step_of_several_replicas_only(monkeypatch
     assert without_empty_batches(run, tf.zeros((0, 2)))["y"].shape == (0, 2)
     assert without_empty_batches(run, tf.ones((3, 2)))["y"].numpy().tolist() == [[2.0, 2.0]] * 3
     assert without_empty_batches(run, tf.zeros((0, 2), tf.float32)[:0])["y"].shape == (0, 2)
-    assert seen == [(0, 2), (1, 2), (3, 2), (1, 2)]
+    assert seen == [(0, 2, None), (1, 2, 1), (3, 2, 0), (1, 2, 1)]
 
 
 def test_each_thread_has_losses_of_its_own():
