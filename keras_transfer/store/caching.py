@@ -117,7 +117,7 @@ def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=
     worker = (0, 1) if directory is None or not source.repeatable else distributing.position(prefix.distribute_strategy)
     for engine, more in _with_more(candidates(store.engine)):
         key = "" if directory is None else keys.of_words(
-            network, store.dtype, engine.name, mark, source.views, columns)
+            network, store.dtype, engine.name, mark, source.views, columns, rows)
         shards = Shards(_folder(directory, key), Layout(key, columns, rows, source.views))
         if directory is None:
             weakref.finalize(shards, shutil.rmtree, shards.path, ignore_errors=True)

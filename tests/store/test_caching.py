@@ -285,6 +285,23 @@ def test_whatever_changes_is_computed_anew(model, tmp_path, computed):
     assert len(set(tmp_path.iterdir()) - before) == 1
 
 
+def test_a_key_stays_while_the_batches_become_others(model, tmp_path, computed):
+    """Shards are as long as fits the batches, so that those of other batches are another store."""
+    x, n = numbers(3000)[0], np.arange(3000)
+    for step, times in ((32, 1), (100, 2), (32, 2)):
+        got, order = read(cached(model, batches((x, n), step), tmp_path, kt.Store(engine="tensorflow", key="mine")))
+        assert np.array_equal(order, n) and sum(computed) == times * 3000
+        np.testing.assert_allclose(got, backbone(model, x), rtol=1e-5, atol=1e-6)
+
+
+def test_arrays_that_grow_under_a_key_are_read_to_their_end(model, tmp_path, computed):
+    x, n = numbers(1100)[0], np.arange(1100)
+    for count, times in ((1060, 1060), (1100, 1060 + 1100 - 1024)):  # the last shard isn't whole any more
+        got, order = read(cached(model, (x[:count], n[:count]), tmp_path, kt.Store(engine="tensorflow", key="mine")))
+        assert np.array_equal(order, n[:count]) and sum(computed) == times
+        np.testing.assert_allclose(got, backbone(model, x[:count]), rtol=1e-5, atol=1e-6)
+
+
 def test_photos_that_changed_are_refused_and_read_again_they_are_computed(small_backbone, tmp_path, computed):
     model = frozen(small_backbone(), 2)
     for name in ("a", "b"):
