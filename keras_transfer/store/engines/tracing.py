@@ -39,7 +39,7 @@ def constant_function(prefix):
 
     def wrap(operation):
         if id(operation) in shifts:
-            return lambda x, **_: tf.nn.bias_add(x, shifts[id(operation)]) if len(x.shape) > 1 else x
+            return lambda inputs, **_: tf.nn.bias_add(inputs, shifts[id(operation)]) if len(inputs.shape) > 1 else inputs
         takes = isinstance(operation, keras.Layer) and _compat.takes_training(operation)
         return (lambda *a, **k: operation(*a, **{**k, "training": False})) if takes else operation
 

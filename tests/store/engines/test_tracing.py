@@ -47,6 +47,21 @@ def test_several_inputs_and_outputs_in_their_order():
           structure=lambda x: {"a": x[0], "b": x[1]})
 
 
+@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+def test_quantized_layers_below_norms(mode):
+    inputs, norm = keras.Input((8,)), keras.layers.BatchNormalization()
+    prefix = keras.Model(inputs, norm(keras.layers.Dense(6)(inputs)))
+    norm.moving_variance.assign(np.full(6, 0.01))
+    prefix.quantize(mode)
+    check_close(prefix, np.random.default_rng(0).normal(size=(5, 8)).astype("float32"))
+
+
+def test_a_norm_that_is_called_by_the_name_of_its_argument():
+    inputs = keras.Input((3,))
+    prefix = keras.Model(inputs, keras.layers.BatchNormalization()(inputs=keras.layers.Dense(5)(inputs)))
+    check_close(prefix, np.random.default_rng(0).normal(size=(6, 3)).astype("float32"))
+
+
 @pytest.mark.parametrize("make", [saved_models.reusable, saved_models.plain, saved_models.signature_only])
 def test_variables_of_a_saved_model_become_constants_too(make, tmp_path):
     backbone = kt.backbone(f"hub:{make(tmp_path / 'hub')}")
