@@ -35,7 +35,8 @@ def constant_function(prefix):
     values, shifts = folded(prefix)
     changed = {id(variable) for variable, _ in values}
     values += [(w, w.numpy()) for w in prefix.weights if id(w) not in changed and w.dtype != "string"]
-    specs = [tf.TensorSpec(t.shape, t.dtype, name=f"input_{k}") for k, t in enumerate(prefix.inputs)]
+    # of any number of rows, as Keras runs it, whatever the inputs say
+    specs = [tf.TensorSpec((None, *t.shape[1:]), t.dtype, name=f"input_{k}") for k, t in enumerate(prefix.inputs)]
 
     def wrap(operation):
         if id(operation) in shifts:

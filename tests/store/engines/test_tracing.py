@@ -38,6 +38,13 @@ def test_later_changes_of_the_weights_play_no_part(small_backbone):
     assert np.array_equal(function(x)[0], before) and not np.allclose(backbone(x), before)
 
 
+def test_any_number_of_rows_where_the_input_says_one():
+    """As in converted models: Keras runs them all the same."""
+    inputs = keras.Input((2, 3), batch_size=4)
+    prefix = keras.Model(inputs, keras.layers.Dense(5)(keras.layers.Flatten()(inputs)))
+    check_close(prefix, np.random.default_rng(0).normal(size=(6, 2, 3)).astype("float32"))
+
+
 def test_several_inputs_and_outputs_in_their_order():
     b, a = keras.Input((3,), name="b"), keras.Input((4,), name="a")
     first, second = keras.layers.Dense(5)(a), keras.layers.Dense(5)(b)
