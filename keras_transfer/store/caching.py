@@ -15,7 +15,7 @@ from ..data.describing import described
 from ..network import model_of
 from . import keys, reading, sources
 from .engines.choosing import candidates
-from .engines.tracing import leaves_of
+from .engines.tracing import fitted, leaves_of
 from .engines.unsuitable import Unsuitable
 from .filling import Filler
 from .shards import BFLOAT16, Layout, Shards, lock_of, rows_of, unwritable
@@ -219,8 +219,9 @@ def _check_inputs(prefix, source):
                          "them alike.")
     given = [tuple(leaf.shape)[1:] for leaf in leaves_of(prefix, x)]
     wanted = [tuple(t.shape)[1:] for t in prefix.inputs]
+    pairs = [(fitted(g, w), w) for g, w in zip(given, wanted)]
     fits = len(given) == len(wanted) and all(
-        len(g) == len(w) and all(a is None or b is None or a == b for a, b in zip(g, w)) for g, w in zip(given, wanted))
+        len(g) == len(w) and all(a is None or b is None or a == b for a, b in zip(g, w)) for g, w in pairs)
     if not fits:
         raise ValueError(f"The model takes inputs of shape {wanted}, a row, but the data set gives {given}. Read photos with "
                          "the `size` that the backbone was built for.")

@@ -726,6 +726,19 @@ def test_a_dict_goes_to_the_inputs_of_a_list_by_their_names():
         kt.features(model, ({"a": x["a"], "c": x["b"]}, np.zeros(20, "int32")))
 
 
+@pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
+def test_a_column_without_its_last_axis_among_several_inputs(engine):
+    """Keras adds the axis, and drops one of 1 that is too much."""
+    inputs = {"a": keras.Input((3,), name="a"), "b": keras.Input((1,), name="b"), "c": keras.Input((), name="c")}
+    columns = [inputs["a"], inputs["b"], keras.ops.expand_dims(inputs["c"], -1)]
+    backbone = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Concatenate()(columns)))
+    x = {"a": numbers()[0], "b": numbers(seed=1)[0][:, 0], "c": numbers(seed=2)[0][:, :1]}
+    got, _ = read(cached(frozen(backbone, 2), batches((x, np.arange(50))), store=kt.Store(engine=engine)))
+    np.testing.assert_allclose(got, backbone.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"takes inputs of shape \[\(3,\), \(1,\), \(\)\], a row, but the data set gives"):
+        kt.features(backbone, (x | {"a": x["b"]}, np.arange(50)))
+
+
 def test_passes_that_differ_are_not_pieced_together(model, tmp_path, monkeypatch):
     """A key doesn't make a shuffled set repeatable: what a broken run left of another order is computed again."""
     monkeypatch.setattr(shards, "ROWS", 16)

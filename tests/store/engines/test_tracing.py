@@ -7,7 +7,7 @@ import saved_models
 import tensorflow as tf
 
 import keras_transfer as kt
-from keras_transfer.store.engines.tracing import constant_function, inputs_of
+from keras_transfer.store.engines.tracing import constant_function, fitted, inputs_of
 from support import pixels
 
 
@@ -82,3 +82,11 @@ def test_inputs_in_the_dtypes_of_the_network():
     assert [g.dtype.name for g in got] == ["float32", "int32"]
     text = keras.Input((), dtype="string")
     assert inputs_of(keras.Model(text, text), np.array([b"a"], object))[0].dtype == object
+
+
+def test_columns_get_the_rank_that_the_network_takes():
+    """With a last axis of 1 more or less, as Keras has it, and no other."""
+    prefix = keras.Model(*[[keras.Input(shape) for shape in ((1,), (), (2, 1), (2,))]] * 2)
+    given = (np.zeros(4), np.zeros((4, 1)), np.zeros((4, 2)), np.zeros((4, 2)))
+    assert [array.shape for array in inputs_of(prefix, given)] == [(4, 1), (4,), (4, 2, 1), (4, 2)]
+    assert fitted((4, 3), (None,)) == (4, 3) and fitted((4,), (None, 3)) == (4,)
