@@ -154,7 +154,7 @@ class Elements(_Source):
         for element in self._iterate(AHEAD):
             x, *rest = element if isinstance(element, tuple) else (element,)
             low, length = 0, len(keras.tree.flatten(x)[0])
-            _check_finite(x, place)
+            _check_finite(x, place, length)
             if self.repeats:
                 keys.of_elements(digest, element)
             while low < length:  # a later batch may be larger than the first, and reach into the next shard
@@ -194,12 +194,16 @@ def _hash(elements):
     return digest.hexdigest()
 
 
-def _check_finite(x, place):
-    """Refuses NaN, which some kernels of inference turn into ordinary numbers."""
-    for array in map(np.asarray, keras.tree.flatten(x)):
-        if array.dtype.kind == "f" and not np.isfinite(array.sum(dtype="float64")):
-            raise ValueError(f"The data hold NaN or infinite numbers in x, in rows {place} to {place + len(array) - 1}. Mend "
-                             "or leave out these rows.")
+def is_finite(x):
+    """Whether x holds no NaN or infinite numbers, which some kernels of inference turn into ordinary ones."""
+    arrays = map(np.asarray, keras.tree.flatten(x))
+    return all(np.isfinite(array.sum(dtype="float64")) for array in arrays if array.dtype.kind == "f")
+
+
+def _check_finite(x, first, count):
+    if not is_finite(x):
+        raise ValueError(f"The data hold NaN or infinite numbers in x, in rows {first} to {first + count - 1}. Mend "
+                         "or leave out these rows.")
 
 
 class _All:

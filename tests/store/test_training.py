@@ -177,16 +177,16 @@ def test_views_of_an_augmented_set_give_the_losses_of_as_many_epochs(model, sets
 def test_a_hub_backbone_has_equal_losses(tmp_path):
     x = np.random.default_rng(0).normal(size=(45, 6)).astype("float32")
     y = (x[:, 0] > 0).astype("int32")
-    hub_backbone_compared(saved_models.reusable(tmp_path / "hub"), x, y, 2)
+    check_hub_backbone(saved_models.reusable(tmp_path / "hub"), x, y, 2)
 
 
 def test_a_real_hub_backbone_has_equal_losses(real_data):
     """The keyword spotter on spoken digits."""
     x, y = spoken_digits(real_data, 45)
-    hub_backbone_compared(real_data / "models/kws_ds_cnn_savedmodel", x, y, 10)
+    check_hub_backbone(real_data / "models/kws_ds_cnn_savedmodel", x, y, 10)
 
 
-def hub_backbone_compared(source, x, y, classes):
+def check_hub_backbone(source, x, y, classes):
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
     model = kt.attach(kt.backbone(f"hub:{source}"), kt.heads.Classifier(classes))
     ways = [(TENSORFLOW, unchanged), (TENSORFLOW, other_order), (OPENVINO, unchanged)]
@@ -231,6 +231,26 @@ def test_only_exact_leaves_out_what_there_is_no_room_for(model, sets, monkeypatc
     assert on_features(model, train, valid, TENSORFLOW, True) is not None
     monkeypatch.setattr(training, "IN_MEMORY", 100)
     assert on_features(model, colour_task(20), None, TENSORFLOW, True) is None
+
+
+def test_only_exact_leaves_out_numbers_that_are_none(capsys):
+    """A model may mend NaN itself; of others, features could hide what stops training."""
+    inputs = keras.Input((3,))
+    x, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+    x[20, 1] = np.nan
+    keras.utils.set_random_seed(0)
+    model = kt.attach(keras.Model(inputs, keras.layers.Dense(4)(keras.ops.nan_to_num(inputs))), kt.heads.Classifier(2))
+    before, found = model.get_weights(), []
+    for cache in ("auto", False):
+        model.set_weights(before)
+        model.optimizer = None
+        found.append(kt.fine_tune(model, (x, y), head_epochs=2, epochs=0, seed=1, cache=cache, verbose=2).history["loss"])
+    assert found[0] == pytest.approx(found[1], rel=1e-6) and np.isfinite(found).all()
+    assert capsys.readouterr().out.count("The data hold NaN or infinite numbers in x, so no features are kept") == 1
+    for pair in (((x, y), None), ((x[:20], y[:20]), (x, y))):
+        assert on_features(model, *pair, TENSORFLOW, True) is None
+        with pytest.raises(ValueError, match="NaN or infinite numbers in x, in rows 0 to 31"):
+            on_features(model, *pair, TENSORFLOW, False)
 
 
 def test_validation_is_one_pass_with_a_key_of_its_own(model, tmp_path):
