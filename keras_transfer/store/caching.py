@@ -129,7 +129,7 @@ def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=
             if not more:
                 raise
             filler.say(_instead(error))
-    result, epoch, reader = reading.dataset(shards, counts, source, prefix.outputs, shuffle)
+    result, epoch, reader = reading.dataset(shards, counts, source, prefix.output, shuffle)
     if source.info is None:
         return result
     fingerprint = key or uuid.uuid4().hex  # of features that go with the process, others must not be found again
@@ -141,8 +141,8 @@ def features(model, dataset, *, store=Store(), verbose=0):
     """Returns features as NumPy arrays, for scikit-learn and the like.
 
     Args:
-        model: what `kt.backbone` returned, or `kt.attach`: then the features are what its heads read. Which layers are
-            frozen plays no part; all run in inference mode.
+        model: what `kt.backbone` returned, or `kt.attach`: then the features are what its heads read, or what a layer
+            `sharing` reads. Which layers are frozen plays no part; all run in inference mode.
         dataset: as for `cache_features`, or one without labels. A shuffled set of `kt.data` without random augmentation
             is read in the order of `kt.data.info(dataset).files`.
         store: a `kt.Store`: dtype and engine.
@@ -150,17 +150,24 @@ def features(model, dataset, *, store=Store(), verbose=0):
 
     Returns:
         An array `(rows, units)` for a data set of x; `(features, labels)` or `(features, labels, weights)` for one of
-        (x, y) or (x, y, weights), in its structure.
+        (x, y) or (x, y, weights), in its structure. Where `sharing` taps the backbone and each head has features of
+        its own, as with `kt.multitask.CrossStitch`, the features are a dict `{name of the head: array}`.
 
     Example:
         >>> x, y = kt.features(kt.backbone("EfficientNetLite0"), train)
         >>> sklearn.linear_model.LogisticRegression(max_iter=1000).fit(x, y)
     """
     model = _functional(model)
-    names = {layer.name for layer in model.layers}  # those that `attach` gives
-    joint = model.get_layer("features") if {"backbone", "features"} <= names else None
-    output = model.outputs if joint is None else _compat.outputs_of_uses(model, joint)[0]
-    return arrays_of(keras.Model(model.inputs, output, name="prefix"), dataset, store, verbose)
+    return arrays_of(keras.Model(model.inputs, _read_by_heads(model), name="prefix"), dataset, store, verbose)
+
+
+def _read_by_heads(model):
+    """What the joints give that `attach` makes: a tensor, or `{name of a head: tensor}`; the outputs, where there are none."""
+    layers = {layer.name: layer for layer in model.layers}
+    for joints in ("features", {head: f"features_{head}" for head in _compat.graph(model).output_names}):
+        if {"backbone", *keras.tree.flatten(joints)} <= layers.keys():
+            return keras.tree.map_structure(lambda name: _compat.outputs_of_uses(model, layers[name])[0][0], joints)
+    return model.outputs
 
 
 def maker(prefix):
@@ -187,7 +194,7 @@ def arrays_of(prefix, dataset, store, verbose=0, make=None):
             shards = Shards(folder, layout)
             try:
                 filler = Filler(shards, source, lambda: make(engine, store.dtype, source.step), verbose=verbose)
-                return reading.arrays(shards, filler.fill()[0], source, prefix.outputs)
+                return reading.arrays(shards, filler.fill()[0], source, prefix.output)
             except Unsuitable as error:
                 if not more:
                     raise

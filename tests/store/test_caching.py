@@ -230,6 +230,23 @@ def test_features_as_arrays(model, small_backbone, sets):
     assert got.shape[1] == 12 and np.array_equal(labels, kt.data.info(train).targets[None])
 
 
+@pytest.mark.parametrize("sharing, several", [("CrossStitch", True), ("MTAN", True), ("MMoE", False)])
+def test_features_of_each_head_where_sharing_taps_the_backbone(model, sharing, several):
+    """A layer that shares reads one array for all of them."""
+    options = {"at": ["block_1"]} if several else {}
+    heads = {"b": kt.heads.Classifier(2), "a": kt.heads.Classifier(3)}
+    shared = kt.attach(model.get_layer("backbone"), heads, sharing=getattr(kt.multitask, sharing)(**options))
+    x, y = numbers()
+    got, labels = kt.features(shared, (x, {"a": y, "b": y}), store=STORE)
+    assert np.array_equal(labels["a"], y)
+    assert keras.tree.map_structure(np.shape, got) == ({"a": (50, 4), "b": (50, 4)} if several else (50, 4))
+    joints = {task: f"features_{task}" for task in heads} if several else "features"
+    read = keras.Model(shared.inputs, keras.tree.map_structure(lambda name: shared.get_layer(name).output, joints))
+    expected = read([x], training=False)
+    for found in (got, kt.features(shared, batches(x), store=STORE)):
+        keras.tree.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
+
+
 def test_a_temporary_folder_goes_with_the_data_set(model):
     features = cached(model, numbers())
     gc.collect()
