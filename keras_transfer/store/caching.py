@@ -59,7 +59,8 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
 
     The features stay in `directory`, keyed by the frozen graph, its weights, `store` and the data; checked sums guard
     them. The same call finds them again, a run that was killed goes on where it was, what is damaged is computed anew,
-    and two runs with one directory wait for each other. Several workers share the work if they share the directory.
+    and two runs with one directory wait for each other. Several workers, which all have to make the call, share the work
+    if they see one folder there; else each computes all.
 
     Args:
         model: what `kt.attach` returned, or any Functional model, with its flags set.
@@ -114,7 +115,9 @@ def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=
     columns = _columns(prefix, source, store)
     network, mark = (None, None) if directory is None else (keys.of_network(prefix), source.mark())
     rows = rows_of(Layout("", columns, 1).row_bytes, source.step, source.count)  # the mark of foreign data counts them
-    worker = (0, 1) if directory is None or not source.repeatable else distributing.position(prefix.distribute_strategy)
+    strategy = prefix.distribute_strategy
+    shared = directory is not None and distributing.is_shared(directory, strategy)  # else each worker computes all of it
+    worker = distributing.position(strategy) if shared and source.repeatable else (0, 1)
     for engine, more in _with_more(candidates(store.engine)):
         key = "" if directory is None else keys.of_words(
             network, store.dtype, engine.name, mark, source.views, columns, rows)

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 import keras_transfer as kt
 import replicas
-from keras_transfer.store import caching, shards, sources
+from keras_transfer.store import caching, filling, shards, sources
 from keras_transfer.store.engines.openvino import OpenVINOEngine
 from keras_transfer.store.engines.tensorflow import TensorFlowEngine
 from keras_transfer.store.engines.unsuitable import Unsuitable
@@ -675,7 +675,8 @@ import keras_transfer as kt
 strategy = kt.strategy("auto")
 from keras_transfer.store import filling, shards
 from keras_transfer.store.engines.tensorflow import TensorFlowEngine
-shards.ROWS, filling.WAIT, seen, run = 32, 3.0, [], TensorFlowEngine.run
+shards.ROWS, filling.WAIT, seen, run = 32, float(sys.argv[3]), [], TensorFlowEngine.run
+folder = sys.argv[1].format(kt.distributing.position(strategy)[0])
 def noted(batches):
     for token, x in batches:
         seen.extend(token[-1].tolist())
@@ -689,15 +690,15 @@ with strategy.scope():
     model = kt.attach(keras.Model(inputs, keras.layers.Dense(4)(inputs)), kt.heads.Classifier(2))
     kt.freeze(model)
 x = np.random.default_rng(0).normal(size=(300, 3)).astype("float32")
-features, _ = kt.cache_features(model, (x, np.arange(300)), sys.argv[1], store=kt.Store(engine="tensorflow"), verbose=2)
+features, _ = kt.cache_features(model, (x, np.arange(300)), folder, store=kt.Store(engine="tensorflow"), verbose=2)
 got = np.concatenate([b[0] for b in features.as_numpy_iterator()])
 kernel, bias = (w.numpy() for w in model.get_layer("backbone").weights)
 print("told", json.dumps([seen, bool(np.allclose(got, x @ kernel + bias, rtol=1e-4, atol=1e-5))]))
 """
 
 
-def workers(folder, count=2, pause=0.0):
-    return replicas.start([sys.executable, "-c", WORKER, str(folder), str(pause)], count)
+def workers(folder, count=2, pause=0.0, wait=3.0):
+    return replicas.start([sys.executable, "-c", WORKER, str(folder), str(pause), str(wait)], count)
 
 
 def told_by(said):
@@ -727,6 +728,14 @@ def test_two_workers_of_one_cluster_compute_a_share_each(tmp_path):
     ((rows, right),) = told_by([said])
     assert right and len(set(rows)) == len(rows) >= 300 - 128  # what the dead one had begun, too
     assert content(tmp_path / "killed") == content(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_workers_that_see_no_common_folder_compute_all_at_once(tmp_path):
+    """Shards of the others can't come, so none of them waits: each has every row, in one pass."""
+    for rows, right in told_by(replicas.finish(workers(tmp_path / "own{}", wait=filling.WAIT))):
+        assert right and rows == list(range(300))
+    assert len(content(tmp_path / "own0")) > 10 and content(tmp_path / "own0") == content(tmp_path / "own1")
 
 
 def test_a_dict_goes_to_the_inputs_of_a_list_by_their_names():
