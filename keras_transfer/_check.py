@@ -18,6 +18,13 @@ def suggestion(name, known, limit=3):
     return f" There is: {shown}." if known else ""
 
 
+def given(data):
+    """Returns a tuple of data without what ends it as None: `(x, y)` for `(x, y, None)`, which Keras takes for the same."""
+    while isinstance(data, tuple) and data and data[-1] is None:
+        data = data[:-1]
+    return data
+
+
 def one_of(value, known, what):
     """Refuses a `value` that is none of the `known` ones. `what` names it: "backbone", "head of `loss`"."""
     if value not in known:

@@ -34,6 +34,7 @@ def check_data(model, dataset, argument, labelled=()):
     if not isinstance(dataset, tuple) and not hasattr(dataset, "element_spec"):
         raise TypeError(f"`{argument}` must be a tf.data.Dataset, a keras.utils.PyDataset or a tuple of arrays "
                         f"(x, y). Received: {type(dataset).__name__}")
+    dataset = _check.given(dataset)
     if isinstance(dataset, tuple):
         dataset = keras.tree.map_structure(lambda leaf: _as_keras_takes_it(leaf, argument), dataset)
     element = dataset if isinstance(dataset, tuple) else dataset.element_spec

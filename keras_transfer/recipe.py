@@ -56,8 +56,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
             optimizer are not compared.
         seed: a whole number for `keras.utils.set_random_seed`; None: drawn anew, or 0 if deterministic.
         cache: whether what is frozen is computed once instead of in every epoch (see `kt.cache_features`). "auto": where
-            that changes nothing, for sets of kt.data without random augmentation and for arrays, if there are no
-            `callbacks`, which would see the rest of the model only. True or a `kt.Store`: in any case; False: never.
+            that changes nothing, for sets of kt.data without random augmentation and for arrays without NaN, if there are
+            no `callbacks`, which would see the rest of the model only. True or a `kt.Store`: in any case; False: never.
             With `deterministic`, "auto" and True compute in TensorFlow.
         deterministic: whether TensorFlow is told to give the same bits each time, for the rest of the process.
         callbacks: further Keras callbacks, begun and ended once in each phase; of several workers the chief alone may have

@@ -19,6 +19,11 @@ def test_one_of():
         _check.one_of("b", ["a"], "letter")
 
 
+def test_given():
+    assert _check.given((1, 2, None)) == (1, 2) and _check.given((1, None, 2)) == (1, None, 2)
+    assert _check.given((None, None)) == () and _check.given([1, None]) == [1, None]
+
+
 @pytest.mark.parametrize("value", [-1, 1.0, True, "1", None])
 def test_whole_refuses(value):
     with pytest.raises(ValueError, match="`n` must be a whole number of at least 0. Received:"):

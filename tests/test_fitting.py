@@ -29,6 +29,7 @@ def test_what_fits_is_taken(model, small_backbone):
         check_data(model, data, "train")
     weights = {name: np.ones(4, "float32") for name in GOOD}
     check_data(model, (X, GOOD, weights), "train")
+    assert len(check_data(model, (X, GOOD, None), "train")) == 2
     check_data(kt.attach(small_backbone(), kt.heads.Classifier(3)), (X, GOOD["colour"]), "train")
 
 

@@ -15,7 +15,7 @@ from ..data.describing import described
 from ..network import model_of
 from . import keys, reading, sources
 from .engines.choosing import candidates
-from .engines.tracing import leaves_of
+from .engines.tracing import fitted, leaves_of
 from .engines.unsuitable import Unsuitable
 from .filling import Filler
 from .shards import BFLOAT16, Layout, Shards, lock_of, rows_of, unwritable
@@ -59,7 +59,8 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
 
     The features stay in `directory`, keyed by the frozen graph, its weights, `store` and the data; checked sums guard
     them. The same call finds them again, a run that was killed goes on where it was, what is damaged is computed anew,
-    and two runs with one directory wait for each other. Several workers share the work if they share the directory.
+    and two runs with one directory wait for each other. Several workers, which all have to make the call, share the work
+    if they see one folder there; else each computes all.
 
     Args:
         model: what `kt.attach` returned, or any Functional model, with its flags set.
@@ -114,10 +115,12 @@ def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=
     columns = _columns(prefix, source, store)
     network, mark = (None, None) if directory is None else (keys.of_network(prefix), source.mark())
     rows = rows_of(Layout("", columns, 1).row_bytes, source.step, source.count)  # the mark of foreign data counts them
-    worker = (0, 1) if directory is None or not source.repeatable else distributing.position(prefix.distribute_strategy)
+    strategy = prefix.distribute_strategy
+    shared = directory is not None and distributing.is_shared(directory, strategy)  # else each worker computes all of it
+    worker = distributing.position(strategy) if shared and source.repeatable else (0, 1)
     for engine, more in _with_more(candidates(store.engine)):
         key = "" if directory is None else keys.of_words(
-            network, store.dtype, engine.name, mark, source.views, columns)
+            network, store.dtype, engine.name, mark, source.views, columns, rows)
         shards = Shards(_folder(directory, key), Layout(key, columns, rows, source.views))
         if directory is None:
             weakref.finalize(shards, shutil.rmtree, shards.path, ignore_errors=True)
@@ -129,7 +132,7 @@ def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=
             if not more:
                 raise
             filler.say(_instead(error))
-    result, epoch, reader = reading.dataset(shards, counts, source, prefix.outputs, shuffle)
+    result, epoch, reader = reading.dataset(shards, counts, source, prefix.output, shuffle)
     if source.info is None:
         return result
     fingerprint = key or uuid.uuid4().hex  # of features that go with the process, others must not be found again
@@ -141,8 +144,8 @@ def features(model, dataset, *, store=Store(), verbose=0):
     """Returns features as NumPy arrays, for scikit-learn and the like.
 
     Args:
-        model: what `kt.backbone` returned, or `kt.attach`: then the features are what its heads read. Which layers are
-            frozen plays no part; all run in inference mode.
+        model: what `kt.backbone` returned, or `kt.attach`: then the features are what its heads read, or what a layer
+            `sharing` reads. Which layers are frozen plays no part; all run in inference mode.
         dataset: as for `cache_features`, or one without labels. A shuffled set of `kt.data` without random augmentation
             is read in the order of `kt.data.info(dataset).files`.
         store: a `kt.Store`: dtype and engine.
@@ -150,17 +153,24 @@ def features(model, dataset, *, store=Store(), verbose=0):
 
     Returns:
         An array `(rows, units)` for a data set of x; `(features, labels)` or `(features, labels, weights)` for one of
-        (x, y) or (x, y, weights), in its structure.
+        (x, y) or (x, y, weights), in its structure. Where `sharing` taps the backbone and each head has features of
+        its own, as with `kt.multitask.CrossStitch`, the features are a dict `{name of the head: array}`.
 
     Example:
         >>> x, y = kt.features(kt.backbone("EfficientNetLite0"), train)
         >>> sklearn.linear_model.LogisticRegression(max_iter=1000).fit(x, y)
     """
     model = _functional(model)
-    names = {layer.name for layer in model.layers}  # those that `attach` gives
-    joint = model.get_layer("features") if {"backbone", "features"} <= names else None
-    output = model.outputs if joint is None else _compat.outputs_of_uses(model, joint)[0]
-    return arrays_of(keras.Model(model.inputs, output, name="prefix"), dataset, store, verbose)
+    return arrays_of(keras.Model(model.inputs, _read_by_heads(model), name="prefix"), dataset, store, verbose)
+
+
+def _read_by_heads(model):
+    """What the joints give that `attach` makes: a tensor, or `{name of a head: tensor}`; the outputs, where there are none."""
+    layers = {layer.name: layer for layer in model.layers}
+    for joints in ("features", {head: f"features_{head}" for head in _compat.graph(model).output_names}):
+        if {"backbone", *keras.tree.flatten(joints)} <= layers.keys():
+            return keras.tree.map_structure(lambda name: _compat.outputs_of_uses(model, layers[name])[0][0], joints)
+    return model.outputs
 
 
 def maker(prefix):
@@ -187,7 +197,7 @@ def arrays_of(prefix, dataset, store, verbose=0, make=None):
             shards = Shards(folder, layout)
             try:
                 filler = Filler(shards, source, lambda: make(engine, store.dtype, source.step), verbose=verbose)
-                return reading.arrays(shards, filler.fill()[0], source, prefix.outputs)
+                return reading.arrays(shards, filler.fill()[0], source, prefix.output)
             except Unsuitable as error:
                 if not more:
                     raise
@@ -219,8 +229,9 @@ def _check_inputs(prefix, source):
                          "them alike.")
     given = [tuple(leaf.shape)[1:] for leaf in leaves_of(prefix, x)]
     wanted = [tuple(t.shape)[1:] for t in prefix.inputs]
+    pairs = [(fitted(g, w), w) for g, w in zip(given, wanted)]
     fits = len(given) == len(wanted) and all(
-        len(g) == len(w) and all(a is None or b is None or a == b for a, b in zip(g, w)) for g, w in zip(given, wanted))
+        len(g) == len(w) and all(a is None or b is None or a == b for a, b in zip(g, w)) for g, w in pairs)
     if not fits:
         raise ValueError(f"The model takes inputs of shape {wanted}, a row, but the data set gives {given}. Read photos with "
                          "the `size` that the backbone was built for.")

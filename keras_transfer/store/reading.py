@@ -20,7 +20,7 @@ def dataset(shards, counts, source, outputs, shuffle):
         shards: complete `Shards`.
         counts: the rows of each view.
         source: what they were computed from.
-        outputs: the symbolic outputs of the network, whose dtypes the features get.
+        outputs: the symbolic outputs of the network in their structure, whose dtypes the features get.
         shuffle: whether to put the rows into a new order in each epoch.
 
     Returns:
@@ -38,7 +38,8 @@ def dataset(shards, counts, source, outputs, shuffle):
         batched = tf.data.Dataset.from_tensor_slices(rows).batch(source.batch_size)
         return batched.map(unconverted(lambda numbers: (number % len(views), numbers)))
 
-    specs = [tf.TensorSpec((None, *t.shape[1:]), keras.backend.standardize_dtype(t.dtype)) for t in outputs]
+    specs = [tf.TensorSpec((None, *t.shape[1:]), keras.backend.standardize_dtype(t.dtype))
+             for t in keras.tree.flatten(outputs)]
     specs += [tf.TensorSpec((None, *shape), dtype) for name, (shape, dtype) in shards.layout.columns.items() if name[0] == "y"]
 
     def rows_of(view, numbers):
@@ -46,7 +47,7 @@ def dataset(shards, counts, source, outputs, shuffle):
 
     def element(view, numbers):
         flat = tf.numpy_function(rows_of, [view, numbers], [spec.dtype for spec in specs])
-        return _packed([tf.ensure_shape(t, spec.shape) for t, spec in zip(flat, specs)], source, len(outputs))
+        return _packed([tf.ensure_shape(t, spec.shape) for t, spec in zip(flat, specs)], source, outputs)
 
     def reader(numbers, batch_size):
         chosen = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, "int64")).batch(batch_size)
@@ -67,9 +68,9 @@ def arrays(shards, count, source, outputs):
     names = [name for name in shards.layout.columns if name != "id"]
     everything = np.arange(count)
     flat = [Mapped(shards, 0, name, count)[everything] for name in names]
-    dtypes = [keras.backend.standardize_dtype(t.dtype) for t in outputs]
-    flat = [a.astype("float32" if d == "bfloat16" else d, copy=False) for a, d in zip(flat, dtypes)] + flat[len(outputs):]
-    return _packed(flat, source, len(outputs))
+    dtypes = [keras.backend.standardize_dtype(t.dtype) for t in keras.tree.flatten(outputs)]
+    flat = [a.astype("float32" if d == "bfloat16" else d, copy=False) for a, d in zip(flat, dtypes)] + flat[len(dtypes):]
+    return _packed(flat, source, outputs)
 
 
 class _Views(list):
@@ -80,12 +81,15 @@ def _columns(shards, view, count):
     return [Mapped(shards, view, name, count) for name in shards.layout.columns if name != "id"]
 
 
-def _packed(flat, source, features):
-    """The leaves of an element in its structure, x being the first `features` of them."""
-    x = flat[0] if features == 1 else tuple(flat[:features])
+def _packed(flat, source, outputs):
+    """The leaves of an element in its structure, the first of them in that of `outputs` for x: a tuple for a list."""
+    count = len(keras.tree.flatten(outputs))
+    x = keras.tree.pack_sequence_as(outputs, flat[:count])
+    if isinstance(x, list):
+        x = x[0] if count == 1 else tuple(x)
     if not isinstance(source.spec, tuple):
         return x
-    return (x, *keras.tree.pack_sequence_as(source.rest, flat[features:]))
+    return (x, *keras.tree.pack_sequence_as(source.rest, flat[count:]))
 
 
 def _order(counts, source, shards, shuffle):

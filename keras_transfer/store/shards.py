@@ -117,11 +117,11 @@ class Shards:
                 sums = {name: _saved(beside / f"{name}.npy", array) for name, array in arrays.items()}
                 text = {"key": self.layout.key, "view": view, "shard": shard, "rows": rows, "sums": sums}
                 (beside / "shard.json").write_text(json.dumps(text))
-                if target.exists() and not self.rows(view, shard):
+                if target.exists() and self.rows(view, shard) != rows:  # damaged, or of data that had another length
                     shutil.rmtree(target, ignore_errors=True)
             self.written.add((view, shard))
         except OSError:
-            if not self.rows(view, shard):  # another worker may have written the same one meanwhile
+            if self.rows(view, shard) != rows:  # another worker may have written the same one meanwhile
                 raise
 
     def rows(self, view, shard):

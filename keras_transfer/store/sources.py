@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .. import data
+from .. import _check, data
 from ..data.streaming import AHEAD, permutation, steady
 from . import keys
 
@@ -116,13 +116,16 @@ class Elements(_Source):
     """Any other data: read from the beginning, and told from others by a hash of their elements."""
 
     def __init__(self, dataset, views, key):
-        self.dataset, self.key, self.hash = dataset, key, None
+        self.dataset = dataset = _check.given(dataset)
+        self.key, self.hash = key, None
         self.views = 1 if isinstance(dataset, tuple) else views
         _check_kind(dataset)
         first = next(self._iterate(), None)
         if first is None:
             raise ValueError("`dataset` is empty, so there is nothing to compute.")
-        self.spec = dataset.element_spec if hasattr(dataset, "element_spec") else first
+        self.spec = getattr(dataset, "element_spec", first)
+        if isinstance(first, tuple):
+            self.spec = self.spec[:len(first)]  # of a `tf.data.Dataset` it may end with None, too
         lengths = {len(a) if np.ndim(a) else None for a in keras.tree.flatten(first)}
         if len(lengths) != 1 or None in lengths:
             raise ValueError("`dataset` must give batches: tensors with the same number of rows. Batch it first, with "
@@ -151,7 +154,7 @@ class Elements(_Source):
         for element in self._iterate(AHEAD):
             x, *rest = element if isinstance(element, tuple) else (element,)
             low, length = 0, len(keras.tree.flatten(x)[0])
-            _check_finite(x, place)
+            _check_finite(x, place, length)
             if self.repeats:
                 keys.of_elements(digest, element)
             while low < length:  # a later batch may be larger than the first, and reach into the next shard
@@ -166,6 +169,9 @@ class Elements(_Source):
         self.count, self.hash = place, digest.hexdigest() if self.repeats else None
 
     def _iterate(self, ahead=0):
+        return map(_check.given, self._elements(ahead))
+
+    def _elements(self, ahead):
         if isinstance(self.dataset, tuple):
             length = len(keras.tree.flatten(self.dataset)[0])
             for low in range(0, length, BATCH):
@@ -188,12 +194,16 @@ def _hash(elements):
     return digest.hexdigest()
 
 
-def _check_finite(x, place):
-    """Refuses NaN, which some kernels of inference turn into ordinary numbers."""
-    for array in map(np.asarray, keras.tree.flatten(x)):
-        if array.dtype.kind == "f" and not np.isfinite(array.sum(dtype="float64")):
-            raise ValueError(f"The data hold NaN or infinite numbers in x, in rows {place} to {place + len(array) - 1}. Mend "
-                             "or leave out these rows.")
+def is_finite(x):
+    """Whether x holds no NaN or infinite numbers, which some kernels of inference turn into ordinary ones."""
+    arrays = map(np.asarray, keras.tree.flatten(x))
+    return all(np.isfinite(array.sum(dtype="float64")) for array in arrays if array.dtype.kind == "f")
+
+
+def _check_finite(x, first, count):
+    if not is_finite(x):
+        raise ValueError(f"The data hold NaN or infinite numbers in x, in rows {first} to {first + count - 1}. Mend "
+                         "or leave out these rows.")
 
 
 class _All:

@@ -8,6 +8,7 @@ from .. import data, distributing
 from .caching import arrays_of, kept, maker
 from .filling import size
 from .shards import room
+from .sources import is_finite
 from .splitting import split, width
 
 IN_MEMORY = 1 << 30  # bytes of features of arrays, which stay arrays
@@ -22,7 +23,7 @@ def on_features(model, train, validation, store, only_exact, directory=None, ver
         validation: the same, or None.
         store: a `kt.Store`.
         only_exact: whether to do it only where training the tail on the features is training the model: for sets of
-            `kt.data` without random augmentation, and for arrays; and where there is space for the features.
+            `kt.data` without random augmentation, and for arrays without NaN; and where there is space for the features.
         directory: where they are kept; None: a temporary folder.
         verbose: as in `kt.cache_features`.
 
@@ -35,7 +36,7 @@ def on_features(model, train, validation, store, only_exact, directory=None, ver
     sets = [part for part in (train, validation) if part is not None]
     if only_exact and not all(map(is_exact, sets)):
         return None
-    if only_exact and not _fit(prefix, sets, directory, model.distribute_strategy, verbose):
+    if only_exact and _are_refused(prefix, sets, directory, model.distribute_strategy, verbose):
         return None
     # validation is one pass, and no other data set may have its key
     plain = dataclasses.replace(store, views=1, key=store.key and f"{store.key}, validation")
@@ -44,18 +45,26 @@ def on_features(model, train, validation, store, only_exact, directory=None, ver
             None if validation is None else _replaced(prefix, validation, directory, plain, verbose, make))
 
 
-def _fit(prefix, sets, directory, strategy, verbose):
-    """Whether there is room for the features; the chief decides for all workers."""
+def _are_refused(prefix, sets, directory, strategy, verbose):
+    """Whether something speaks against features, and tells what; the chief decides for all workers."""
+    reason = distributing.from_chief(_reason(prefix, sets, directory).encode(), strategy).decode()
+    if reason and verbose:
+        print(reason)
+    return bool(reason)
+
+
+def _reason(prefix, sets, directory):
+    """What speaks against features of these sets, or ""."""
     weight = 4 * sum(_rows(part) * sum(map(width, prefix.outputs)) for part in sets)
     free = IN_MEMORY if isinstance(sets[0], tuple) else room(directory)
-    if distributing.from_chief(b"fits" if weight <= free else b"", strategy):
-        return True
-    if verbose:
-        known = math.isfinite(weight)
-        print(f"The features {f'would take {size(weight)}' if known else 'have no fixed size'}, "
-              f"{'more than there is room for' if known else 'so they are not kept'}: all is computed in every epoch."
-              + known * " Another `directory` may have room.")
-    return False
+    if not math.isfinite(weight):
+        return "The features have no fixed size, so they are not kept: all is computed in every epoch."
+    if weight > free:
+        return (f"The features would take {size(weight)}, more than there is room for: all is computed in every epoch. "
+                "Another `directory` may have room.")
+    if not all(is_finite(part[0]) for part in sets if isinstance(part, tuple)):
+        return "The data hold NaN or infinite numbers in x, so no features are kept: all is computed in every epoch."
+    return ""
 
 
 def is_exact(part):

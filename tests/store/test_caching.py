@@ -19,7 +19,7 @@ import tensorflow as tf
 
 import keras_transfer as kt
 import replicas
-from keras_transfer.store import caching, shards, sources
+from keras_transfer.store import caching, filling, shards, sources
 from keras_transfer.store.engines.openvino import OpenVINOEngine
 from keras_transfer.store.engines.tensorflow import TensorFlowEngine
 from keras_transfer.store.engines.unsuitable import Unsuitable
@@ -230,6 +230,23 @@ def test_features_as_arrays(model, small_backbone, sets):
     assert got.shape[1] == 12 and np.array_equal(labels, kt.data.info(train).targets[None])
 
 
+@pytest.mark.parametrize("sharing, several", [("CrossStitch", True), ("MTAN", True), ("MMoE", False)])
+def test_features_of_each_head_where_sharing_taps_the_backbone(model, sharing, several):
+    """A layer that shares reads one array for all of them."""
+    options = {"at": ["block_1"]} if several else {}
+    heads = {"b": kt.heads.Classifier(2), "a": kt.heads.Classifier(3)}
+    shared = kt.attach(model.get_layer("backbone"), heads, sharing=getattr(kt.multitask, sharing)(**options))
+    x, y = numbers()
+    got, labels = kt.features(shared, (x, {"a": y, "b": y}), store=STORE)
+    assert np.array_equal(labels["a"], y)
+    assert keras.tree.map_structure(np.shape, got) == ({"a": (50, 4), "b": (50, 4)} if several else (50, 4))
+    joints = {task: f"features_{task}" for task in heads} if several else "features"
+    read = keras.Model(shared.inputs, keras.tree.map_structure(lambda name: shared.get_layer(name).output, joints))
+    expected = read([x], training=False)
+    for found in (got, kt.features(shared, batches(x), store=STORE)):
+        keras.tree.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
+
+
 def test_a_temporary_folder_goes_with_the_data_set(model):
     features = cached(model, numbers())
     gc.collect()
@@ -283,6 +300,23 @@ def test_whatever_changes_is_computed_anew(model, tmp_path, computed):
     before = set(tmp_path.iterdir())
     cached(model, (x, y), tmp_path, kt.Store(engine="openvino"))  # whose features have other bits
     assert len(set(tmp_path.iterdir()) - before) == 1
+
+
+def test_a_key_stays_while_the_batches_become_others(model, tmp_path, computed):
+    """Shards are as long as fits the batches, so that those of other batches are another store."""
+    x, n = numbers(3000)[0], np.arange(3000)
+    for step, times in ((32, 1), (100, 2), (32, 2)):
+        got, order = read(cached(model, batches((x, n), step), tmp_path, kt.Store(engine="tensorflow", key="mine")))
+        assert np.array_equal(order, n) and sum(computed) == times * 3000
+        np.testing.assert_allclose(got, backbone(model, x), rtol=1e-5, atol=1e-6)
+
+
+def test_arrays_that_grow_under_a_key_are_read_to_their_end(model, tmp_path, computed):
+    x, n = numbers(1100)[0], np.arange(1100)
+    for count, times in ((1060, 1060), (1100, 1060 + 1100 - 1024)):  # the last shard isn't whole any more
+        got, order = read(cached(model, (x[:count], n[:count]), tmp_path, kt.Store(engine="tensorflow", key="mine")))
+        assert np.array_equal(order, n[:count]) and sum(computed) == times
+        np.testing.assert_allclose(got, backbone(model, x[:count]), rtol=1e-5, atol=1e-6)
 
 
 def test_photos_that_changed_are_refused_and_read_again_they_are_computed(small_backbone, tmp_path, computed):
@@ -643,7 +677,8 @@ import keras_transfer as kt
 strategy = kt.strategy("auto")
 from keras_transfer.store import filling, shards
 from keras_transfer.store.engines.tensorflow import TensorFlowEngine
-shards.ROWS, filling.WAIT, seen, run = 32, 3.0, [], TensorFlowEngine.run
+shards.ROWS, filling.WAIT, seen, run = 32, float(sys.argv[3]), [], TensorFlowEngine.run
+folder = sys.argv[1].format(kt.distributing.position(strategy)[0])
 def noted(batches):
     for token, x in batches:
         seen.extend(token[-1].tolist())
@@ -657,15 +692,15 @@ with strategy.scope():
     model = kt.attach(keras.Model(inputs, keras.layers.Dense(4)(inputs)), kt.heads.Classifier(2))
     kt.freeze(model)
 x = np.random.default_rng(0).normal(size=(300, 3)).astype("float32")
-features, _ = kt.cache_features(model, (x, np.arange(300)), sys.argv[1], store=kt.Store(engine="tensorflow"), verbose=2)
+features, _ = kt.cache_features(model, (x, np.arange(300)), folder, store=kt.Store(engine="tensorflow"), verbose=2)
 got = np.concatenate([b[0] for b in features.as_numpy_iterator()])
 kernel, bias = (w.numpy() for w in model.get_layer("backbone").weights)
 print("told", json.dumps([seen, bool(np.allclose(got, x @ kernel + bias, rtol=1e-4, atol=1e-5))]))
 """
 
 
-def workers(folder, count=2, pause=0.0):
-    return replicas.start([sys.executable, "-c", WORKER, str(folder), str(pause)], count)
+def workers(folder, count=2, pause=0.0, wait=3.0):
+    return replicas.start([sys.executable, "-c", WORKER, str(folder), str(pause), str(wait)], count)
 
 
 def told_by(said):
@@ -697,6 +732,14 @@ def test_two_workers_of_one_cluster_compute_a_share_each(tmp_path):
     assert content(tmp_path / "killed") == content(tmp_path / "one")
 
 
+@pytest.mark.slow
+def test_workers_that_see_no_common_folder_compute_all_at_once(tmp_path):
+    """Shards of the others can't come, so none of them waits: each has every row, in one pass."""
+    for rows, right in told_by(replicas.finish(workers(tmp_path / "own{}", wait=filling.WAIT))):
+        assert right and rows == list(range(300))
+    assert len(content(tmp_path / "own0")) > 10 and content(tmp_path / "own0") == content(tmp_path / "own1")
+
+
 def test_a_dict_goes_to_the_inputs_of_a_list_by_their_names():
     """As Keras has it, whatever the order of the alphabet; swapped, the features would be others."""
     second, first = keras.Input((3,), name="b"), keras.Input((3,), name="a")
@@ -709,6 +752,19 @@ def test_a_dict_goes_to_the_inputs_of_a_list_by_their_names():
     assert np.abs(backbone([x["a"], x["b"]]).numpy() - expected).max() > 0.1
     with pytest.raises(ValueError, match="takes the inputs b, a, but the data set gives a, c. Name them alike"):
         kt.features(model, ({"a": x["a"], "c": x["b"]}, np.zeros(20, "int32")))
+
+
+@pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
+def test_a_column_without_its_last_axis_among_several_inputs(engine):
+    """Keras adds the axis, and drops one of 1 that is too much."""
+    inputs = {"a": keras.Input((3,), name="a"), "b": keras.Input((1,), name="b"), "c": keras.Input((), name="c")}
+    columns = [inputs["a"], inputs["b"], keras.ops.expand_dims(inputs["c"], -1)]
+    backbone = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Concatenate()(columns)))
+    x = {"a": numbers()[0], "b": numbers(seed=1)[0][:, 0], "c": numbers(seed=2)[0][:, :1]}
+    got, _ = read(cached(frozen(backbone, 2), batches((x, np.arange(50))), store=kt.Store(engine=engine)))
+    np.testing.assert_allclose(got, backbone.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"takes inputs of shape \[\(3,\), \(1,\), \(\)\], a row, but the data set gives"):
+        kt.features(backbone, (x | {"a": x["b"]}, np.arange(50)))
 
 
 def test_passes_that_differ_are_not_pieced_together(model, tmp_path, monkeypatch):

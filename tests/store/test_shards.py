@@ -168,14 +168,29 @@ def test_an_error_while_writing_leaves_nothing(tmp_path, monkeypatch):
 def test_a_shard_that_another_worker_wrote_meanwhile_is_taken(tmp_path, monkeypatch):
     store, (columns,) = filled(tmp_path)
 
+    part = {name: array[:ROWS] for name, array in columns.items()}
+    (tmp_path / "0-000000").rename(tmp_path / "theirs")
+
     def late(*_):
+        if (tmp_path / "theirs").exists():
+            (tmp_path / "theirs").replace(tmp_path / "0-000000")
         raise OSError(errno.ENOTEMPTY, "Directory not empty")
 
     monkeypatch.setattr("os.rename", late)
-    monkeypatch.setattr(module.shutil, "rmtree", lambda *_, **__: None)
-    store.write(0, 0, columns)
+    store.write(0, 0, part)
+    assert store.counts() == [COUNT]
     with pytest.raises(OSError, match="not empty"):
-        store.write(0, 9, columns)
+        store.write(0, 9, part)
+    monkeypatch.setattr(module.shutil, "rmtree", lambda *_, **__: None)
+    with pytest.raises(OSError, match="not empty"):  # what stands there has other rows
+        store.write(0, 2, part)
+
+
+def test_a_whole_shard_of_another_length_is_replaced(tmp_path):
+    """As of data that have grown under the same key."""
+    store, (columns,) = filled(tmp_path)
+    store.write(0, 2, {name: array[:ROWS] for name, array in columns.items()})
+    assert [store.rows(0, s) for s in range(3)] == [8, 8, 8]
 
 
 def test_what_killed_runs_leave_is_removed_and_nothing_else(tmp_path):

@@ -149,6 +149,23 @@ def test_structures_and_text():
     assert [b[2].tolist() for b in source_of(words).batches(0, ALL, ROWS)] == [[b"a", b"b"]]
 
 
+@pytest.mark.parametrize("kind", ["arrays", "dataset", "sequence"])
+def test_none_at_the_end_is_no_part_of_the_elements(kind):
+    """As `(x, y, sample_weight)` of which nothing is weighted."""
+
+    class Unweighted(Sequence):
+        def __getitem__(self, number):
+            return *super().__getitem__(number), None
+
+    data = {
+        "arrays": lambda: (*numbers(), None),
+        "dataset": lambda: tf.data.Dataset.from_tensor_slices(numbers()).batch(8).map(lambda x, y: (x, y, None)),
+        "sequence": lambda: Unweighted(*numbers()),
+    }[kind]()
+    source = source_of(data)
+    assert len(source.rest) == 1 and gathered(source) == gathered(source_of(numbers()))
+
+
 def test_the_mark_of_elements_follows_every_value():
     x, y = numbers()
     mark = source_of((x, y)).mark()

@@ -99,7 +99,11 @@ class OpenVINOEngine:
     def _check(self, arrays):
         row = [array[:1] for array in arrays]
         packed = keras.tree.pack_sequence_as(self.prefix.input, row)
-        wanted = [keras.ops.convert_to_numpy(t) for t in keras.tree.flatten(self.prefix(packed, training=False))]
+        try:
+            wanted = [keras.ops.convert_to_numpy(t) for t in keras.tree.flatten(self.prefix(packed, training=False))]
+        except (ValueError, tf.errors.OpError) as error:
+            raise Unsuitable("The frozen part of this model takes no single row, so OpenVINO's features can't be compared with "
+                             "Keras's. Give engine=\"tensorflow\".") from error
         found = self.compiled(self._tensors(arrays if self.piece else row))
         for place, array in zip(self.outputs, wanted):
             array = array.astype("float32")

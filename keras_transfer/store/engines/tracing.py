@@ -10,7 +10,7 @@ from .folding import folded
 def inputs_of(prefix, x):
     """Returns the arrays of `x`, in any structure, in the order and the dtypes that `prefix` takes."""
     pairs = zip(leaves_of(prefix, x), prefix.inputs, strict=True)
-    return [np.asarray(array, dtype=_numpy(t.dtype)) for array, t in pairs]
+    return [np.asarray(array, dtype=_numpy(t.dtype)).reshape(fitted(np.shape(array), t.shape)) for array, t in pairs]
 
 
 def leaves_of(prefix, x):
@@ -18,6 +18,13 @@ def leaves_of(prefix, x):
     if isinstance(x, dict) and not isinstance(_compat.input_structure(prefix), dict):
         return [x[name] for name in _compat.input_names(prefix)]
     return keras.tree.flatten(x)
+
+
+def fitted(shape, wanted):
+    """Returns a shape as Keras takes it where `wanted` is asked for: with a last axis of 1 more or less."""
+    if len(shape) + 1 == len(wanted) and wanted[-1] == 1:
+        return (*shape, 1)
+    return tuple(shape[:-1] if len(shape) == len(wanted) + 1 and shape[-1] == 1 else shape)
 
 
 def constant_function(prefix):
@@ -35,11 +42,12 @@ def constant_function(prefix):
     values, shifts = folded(prefix)
     changed = {id(variable) for variable, _ in values}
     values += [(w, w.numpy()) for w in prefix.weights if id(w) not in changed and w.dtype != "string"]
-    specs = [tf.TensorSpec(t.shape, t.dtype, name=f"input_{k}") for k, t in enumerate(prefix.inputs)]
+    # of any number of rows, as Keras runs it, whatever the inputs say
+    specs = [tf.TensorSpec((None, *t.shape[1:]), t.dtype, name=f"input_{k}") for k, t in enumerate(prefix.inputs)]
 
     def wrap(operation):
         if id(operation) in shifts:
-            return lambda x, **_: tf.nn.bias_add(x, shifts[id(operation)]) if len(x.shape) > 1 else x
+            return lambda inputs, **_: tf.nn.bias_add(inputs, shifts[id(operation)]) if len(inputs.shape) > 1 else inputs
         takes = isinstance(operation, keras.Layer) and _compat.takes_training(operation)
         return (lambda *a, **k: operation(*a, **{**k, "training": False})) if takes else operation
 

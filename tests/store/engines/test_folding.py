@@ -76,9 +76,27 @@ def left_alone():
     yield "half precision", keras.Model(
         inputs, keras.layers.BatchNormalization()(keras.layers.Conv2D(3, 3, dtype="mixed_bfloat16")(inputs)))
     yield "another norm", keras.Model(inputs, keras.layers.LayerNormalization()(keras.layers.Conv2D(3, 3)(inputs)))
+    for mode in ("int8", "int4", "float8"):
+        model = keras.Model(inputs, keras.layers.BatchNormalization()(keras.layers.Dense(3)(inputs)))
+        model.quantize(mode)
+        yield mode, model
+    yield "a convolution of one's own", keras.Model(inputs, keras.layers.BatchNormalization()(Standardized(3, 3)(inputs)))
+    yield "a norm of one's own", keras.Model(inputs, Doubled()(keras.layers.Conv2D(3, 3)(inputs)))
+    nested = keras.Model(inputs, conv(inputs))
+    yield "in a nested model, too", keras.Model(inputs, nested(keras.layers.BatchNormalization()(conv(inputs))))
 
 
-@pytest.mark.parametrize("number", range(9))
+class Standardized(keras.layers.Conv2D):
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, kernel / keras.ops.std(kernel))
+
+
+class Doubled(keras.layers.BatchNormalization):
+    def call(self, inputs, **options):
+        return 2 * super().call(inputs, **options)
+
+
+@pytest.mark.parametrize("number", range(15))
 def test_what_is_not_one_linear_layer_below_one_norm_is_left_alone(number):
     reason, model = list(left_alone())[number]
     assert folded(model) == ([], {}), reason

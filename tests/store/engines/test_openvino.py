@@ -57,6 +57,19 @@ def test_an_input_in_half_precision(dtype):
     assert off(prefix, keras.ops.convert_to_numpy(keras.ops.cast(pixels(20, size=8), dtype)))[0] < 0.03
 
 
+def test_an_input_of_a_fixed_number_of_rows():
+    inputs = keras.Input((8,), batch_size=4)
+    prefix = keras.Model(inputs, keras.layers.Dense(5)(inputs))
+    assert off(prefix, np.random.default_rng(0).normal(size=(11, 8)).astype("float32"))[0] < 1e-4
+
+
+def test_what_takes_whole_batches_only_is_refused():
+    inputs = keras.Input((8,), batch_size=4)
+    prefix = keras.Model(inputs, keras.layers.Dense(5)(keras.ops.reshape(inputs, (4, 8))))
+    with pytest.raises(Unsuitable, match='takes no single row, so .* Give engine="tensorflow"'):
+        results(OpenVINOEngine(prefix), [(0, np.ones((4, 8), "float32"))])
+
+
 def test_several_inputs_and_outputs_keep_their_order():
     b, a = keras.Input((3,), name="b"), keras.Input((3,), name="a")
     first, second = keras.layers.Dense(5)(a), keras.layers.Dense(5)(b)
