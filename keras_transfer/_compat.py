@@ -279,21 +279,3 @@ def average_changes(variables, before, rows):
         *changes, rows = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, [*changes, rows])
         for variable, start, change in zip(variables, before, changes):
             variable.assign(start + change / tf.cast(rows, start.dtype))
-
-
-def without_empty_batches(run, inputs):
-    """Calls `run(inputs)`; a replica whose share of a batch has no rows runs one of zeros and drops what comes of it.
-
-    TensorFlow's convolutions on processors give wrong shapes without rows, and norms give NaN.
-    """
-    tensors = keras.tree.flatten(inputs)
-    in_step = tf.distribute.get_strategy().num_replicas_in_sync > 1 and tf.distribute.get_replica_context() is not None
-    if not in_step or not all(tf.is_tensor(t) and t.shape.rank for t in tensors):
-        return run(inputs)
-    rows = tf.shape(tensors[0])[0]
-    missing = tf.cast(tf.equal(rows, 0), tf.int32)
-
-    def filled(tensor):
-        return tf.concat([tensor, tf.zeros(tf.concat([[missing], tf.shape(tensor)[1:]], 0), tensor.dtype)], 0)
-
-    return keras.tree.map_structure(lambda t: t[:rows], run(keras.tree.map_structure(filled, inputs)))

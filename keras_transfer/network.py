@@ -1,5 +1,6 @@
 """The thin Functional model that `backbone` and `attach` return."""
 import keras
+import tensorflow as tf
 
 from . import _check, _compat
 
@@ -27,7 +28,7 @@ class Network(_compat.Replicated, keras.Model):
         masks = [pair for pair in zip(keras.tree.flatten(inputs), keras.tree.flatten(mask)) if pair[1] is not None]
         for tensor, its_mask in masks:
             _compat.set_mask(tensor, its_mask)
-        return run(inputs) if masks else _compat.without_empty_batches(run, inputs)
+        return run(inputs) if masks else without_empty_batches(run, inputs)
 
     def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **options):
         for argument, value in [("loss", loss), ("loss_weights", loss_weights), ("metrics", metrics),
@@ -124,3 +125,21 @@ def merged(states):
     """Returns True if any of the states is live, False if they are frozen, None if there are none."""
     states = [s for s in states if s is not None]
     return any(states) if states else None
+
+
+def without_empty_batches(run, inputs):
+    """Calls `run(inputs)`; a replica whose share of a batch has no rows runs one of zeros and drops what comes of it.
+
+    TensorFlow's convolutions on processors give wrong shapes without rows, and norms give NaN.
+    """
+    tensors = keras.tree.flatten(inputs)
+    in_step = tf.distribute.get_strategy().num_replicas_in_sync > 1 and tf.distribute.get_replica_context() is not None
+    if not in_step or not all(tf.is_tensor(t) and t.shape.rank for t in tensors):
+        return run(inputs)
+    rows = tf.shape(tensors[0])[0]
+    missing = tf.cast(tf.equal(rows, 0), tf.int32)
+
+    def filled(tensor):
+        return tf.concat([tensor, tf.zeros(tf.concat([[missing], tf.shape(tensor)[1:]], 0), tensor.dtype)], 0)
+
+    return keras.tree.map_structure(lambda t: t[:rows], run(keras.tree.map_structure(filled, inputs)))

@@ -211,21 +211,6 @@ def test_average_changes_of_one_replica_are_its_own():
     assert variable.numpy().tolist() == [3.0]
 
 
-def test_empty_batches_are_filled_in_a_step_of_several_replicas_only(monkeypatch):
-    seen = []
-
-    def run(x):
-        seen.append(tuple(x.shape))
-        return {"y": x + 1.0}
-
-    assert _compat.without_empty_batches(run, tf.zeros((0, 2)))["y"].shape == (0, 2)
-    monkeypatch.setattr(type(tf.distribute.get_strategy()), "num_replicas_in_sync", 2)
-    assert _compat.without_empty_batches(run, tf.zeros((0, 2)))["y"].shape == (0, 2)
-    assert _compat.without_empty_batches(run, tf.ones((3, 2)))["y"].numpy().tolist() == [[2.0, 2.0]] * 3
-    assert _compat.without_empty_batches(run, tf.zeros((0, 2), tf.float32)[:0])["y"].shape == (0, 2)
-    assert seen == [(0, 2), (1, 2), (3, 2), (1, 2)]
-
-
 def test_accumulate_on_replicas_is_what_keras_does_on_one():
     gradients = [[1.0, -2.0], [3.0, 1.0], [2.0, 2.0], [0.0, 1.0]]
     results = []

@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_transfer as kt
 from support import colour_task, pixels, run_python, values
-from keras_transfer.network import Network, own_state, trainable_flags
+from keras_transfer.network import Network, own_state, trainable_flags, without_empty_batches
 
 
 @pytest.fixture
@@ -187,3 +188,18 @@ def test_saved_compiled_and_loaded_in_a_fresh_process_it_trains_on_the_same(smal
     expected = repr(model.evaluate(x, {"colour": y}, verbose=0))
     for how in ("kt", "keras"):
         assert run_python(code, tmp_path, how).stdout.split("\n")[:3] == [expected, "2", "refused"]
+
+
+def test_empty_batches_are_filled_in_a_step_of_several_replicas_only(monkeypatch):
+    seen = []
+
+    def run(x):
+        seen.append(tuple(x.shape))
+        return {"y": x + 1.0}
+
+    assert without_empty_batches(run, tf.zeros((0, 2)))["y"].shape == (0, 2)
+    monkeypatch.setattr(type(tf.distribute.get_strategy()), "num_replicas_in_sync", 2)
+    assert without_empty_batches(run, tf.zeros((0, 2)))["y"].shape == (0, 2)
+    assert without_empty_batches(run, tf.ones((3, 2)))["y"].numpy().tolist() == [[2.0, 2.0]] * 3
+    assert without_empty_batches(run, tf.zeros((0, 2), tf.float32)[:0])["y"].shape == (0, 2)
+    assert seen == [(0, 2), (1, 2), (3, 2), (1, 2)]
