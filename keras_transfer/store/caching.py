@@ -15,7 +15,6 @@ from ..data.describing import described
 from ..network import model_of
 from . import keys, reading, sources
 from .engines.choosing import candidates
-from .engines.tracing import leaves_of
 from .engines.unsuitable import Unsuitable
 from .filling import Filler
 from .shards import BFLOAT16, Layout, Shards, lock_of, rows_of, unwritable
@@ -217,7 +216,7 @@ def _check_inputs(prefix, source):
     if isinstance(x, dict) and not isinstance(_compat.input_structure(prefix), dict) and not set(names) <= set(x):
         raise ValueError(f"The model takes the inputs {', '.join(names)}, but the data set gives {', '.join(map(str, x))}. Name "
                          "them alike.")
-    given = [tuple(leaf.shape)[1:] for leaf in leaves_of(prefix, x)]
+    given = [tuple(leaf.shape)[1:] for leaf in _compat.leaves_of(prefix, x)]
     wanted = [tuple(t.shape)[1:] for t in prefix.inputs]
     fits = len(given) == len(wanted) and all(
         len(g) == len(w) and all(a is None or b is None or a == b for a, b in zip(g, w)) for g, w in zip(given, wanted))

@@ -198,3 +198,30 @@ def test_a_layer_that_adds_to_the_loss_stays_in_the_tail():
     added = float(sum(tail.losses))
     model(data)
     assert added == pytest.approx(float(sum(model.losses))) and added > 0
+
+
+# --- graphs that Keras makes no model of as they are
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def check_exact(model, *x):
+    """Compares the two parts, one after the other, with `model`, for which rows have to make a difference."""
+    prefix, tail = split(model)
+    x = x[0] if len(x) == 1 else list(x)
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_allclose(tail.predict(prefix.predict(x, verbose=0), verbose=0), expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(expected - expected[::-1]).max() > 1e-4
+    assert {id(w) for w in tail.trainable_weights} == {id(w) for w in model.trainable_weights}
+    return prefix, tail
+
+
+def test_a_dict_goes_to_the_inputs_of_a_nested_model_by_their_names():
+    b, a = keras.Input((3,), name="b"), keras.Input((3,), name="a")
+    inner = keras.Model([b, a], keras.layers.Subtract()([b, keras.layers.Dense(3)(a)]))
+    p, q = keras.Input((3,), name="p"), keras.Input((3,), name="q")
+    model = kt.attach(keras.Model([p, q], inner({"b": p, "a": q})), kt.heads.Classifier(2))
+    kt.freeze(model)
+    check_exact(model, normal(5, 3), normal(5, 3, seed=1))
