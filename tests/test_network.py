@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_transfer as kt
 from support import colour_task, pixels, run_python, values
-from keras_transfer.network import Network, own_state, trainable_flags, without_empty_batches
+from keras_transfer.network import Network, own_state, told_apart, trainable_flags, without_empty_batches
 
 
 @pytest.fixture
@@ -203,3 +203,13 @@ def test_empty_batches_are_filled_in_a_step_of_several_replicas_only(monkeypatch
     assert without_empty_batches(run, tf.ones((3, 2)))["y"].numpy().tolist() == [[2.0, 2.0]] * 3
     assert without_empty_batches(run, tf.zeros((0, 2), tf.float32)[:0])["y"].shape == (0, 2)
     assert seen == [(0, 2), (1, 2), (3, 2), (1, 2)]
+
+
+def test_told_apart_gives_each_a_name_until_all_have_their_own_again():
+    layers = [keras.layers.Dense(2, name=name) for name in ("a", "b", "a", "a_1", "a")]
+    names = [layer.name for layer in layers]
+    with pytest.raises(RuntimeError), told_apart([*layers, layers[1]]):
+        assert len({layer.name for layer in layers}) == 5 and layers[-1].name == "a"
+        assert layers[1].name == "b" and layers[3].name == "a_1"
+        raise RuntimeError
+    assert [layer.name for layer in layers] == names

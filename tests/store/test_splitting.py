@@ -218,6 +218,65 @@ def check_exact(model, *x):
     return prefix, tail
 
 
+@pytest.mark.parametrize("trains", [None, "features", "dense"])
+def test_layers_in_and_around_a_nested_model_may_have_one_name(trains):
+    x = inputs = keras.Input((8,))
+    for name in ("dense", "features", "top"):
+        x = keras.layers.Dense(6, activation="tanh", name=name)(x)
+    backbone = keras.Model(inputs, x)
+    model = kt.attach(backbone, {"top": kt.heads.Classifier(2)})
+    kt.freeze(model) if trains is None else kt.unfreeze(model, trains)
+    names = [layer.name for layer in [*backbone.layers, *model.layers]]
+    prefix, tail = split(model)
+    assert [layer.name for layer in [*backbone.layers, *model.layers]] == names and tail.output_names == ["top"]
+    if trains == "dense":
+        assert prefix is None
+        return
+    x, y = normal(16, 8), {"top": np.arange(16) % 2}
+    assert np.array_equal(tail(prefix(x))["top"], model(x)["top"])
+    before = values(model)
+    tail.compile(optimizer="sgd", **kt.objectives(tail))
+    assert "accuracy" in tail.fit(prefix.predict(x, verbose=0), y, verbose=0).history
+    moved = [w.path.split("/")[0] for w, b in zip(model.weights, before) if not np.array_equal(w, b)]
+    assert moved == (2 * ["top"] if trains is None else 2 * ["features"] + 4 * ["top"])
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_two_towers_of_a_kind_have_the_same_names(trains):
+    def tower(name):
+        x = inputs = keras.Input((8,))
+        for layer in ("block_1_dense", "block_2_dense"):
+            x = keras.layers.Dense(4, activation="tanh", name=layer)(x)
+        return keras.Model(inputs, x, name=name)
+
+    towers, inputs = [tower("left"), tower("right")], [keras.Input((8,)), keras.Input((8,))]
+    x = keras.layers.Concatenate()([one(x) for one, x in zip(towers, inputs)])
+    model = kt.attach(keras.Model(inputs, x), kt.heads.Classifier(2))
+    kt.freeze(model)
+    for one in towers:
+        one.get_layer("block_2_dense").trainable = trains
+    prefix, _ = check_exact(model, normal(5, 8), normal(5, 8, seed=1))
+    assert [t.shape for t in prefix.outputs] == ([(None, 4)] * 2 if trains else [(None, 8)])
+
+
+def test_a_layer_without_weights_may_be_used_on_both_sides_of_the_cut():
+    relu, inputs = keras.layers.ReLU(), keras.Input((8,))
+    x = relu(keras.layers.Dense(6, name="block_1_dense")(inputs))
+    x = relu(keras.layers.Dense(6, name="block_2_dense")(x))
+    model = kt.attach(keras.Model(inputs, x), kt.heads.Classifier(2))
+    kt.unfreeze(model, "block_2")
+    prefix, tail = check_exact(model, normal(5, 8))
+    assert relu in prefix.layers and relu in tail.layers
+
+
+def test_a_layer_with_weights_may_be_used_on_both_sides_of_the_cut():
+    shared, inputs = keras.layers.Dense(8, activation="tanh", name="shared"), keras.Input((8,))
+    shared.trainable = False
+    x = shared(keras.layers.Dense(8, name="open")(shared(shared(inputs))))
+    prefix, tail = check_exact(kt.attach(keras.Model(inputs, x), kt.heads.Classifier(2)), normal(5, 8))
+    assert shared in prefix.layers and shared in tail.layers
+
+
 def test_a_dict_goes_to_the_inputs_of_a_nested_model_by_their_names():
     b, a = keras.Input((3,), name="b"), keras.Input((3,), name="a")
     inner = keras.Model([b, a], keras.layers.Subtract()([b, keras.layers.Dense(3)(a)]))
