@@ -131,6 +131,11 @@ def set_mask(tensor, mask):
     tensor._keras_mask = mask
 
 
+def mask_of(tensor):
+    """The Keras mask of `tensor`, or None."""
+    return getattr(tensor, "_keras_mask", None)
+
+
 def saved_model_message():
     """An empty protocol buffer of the kind that is in `saved_model.pb`."""
     from tensorflow.core.protobuf import saved_model_pb2

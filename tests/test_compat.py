@@ -111,6 +111,13 @@ def test_set_mask():
     assert keras.layers.Masking().supports_masking and x._keras_mask.shape == (1, 2)
 
 
+def test_mask_of():
+    numbers = keras.Input((2,))
+    assert _compat.mask_of(keras.layers.Embedding(3, 4, mask_zero=True)(numbers)).shape == (None, 2)
+    assert _compat.mask_of(keras.layers.Embedding(3, 4, mask_zero=True)(np.ones((1, 2)))).numpy().all()
+    assert _compat.mask_of(numbers) is None
+
+
 def test_outputs_of_uses_are_those_in_this_model():
     dense, inputs = keras.layers.Dense(3), keras.Input((3,))
     elsewhere = dense(keras.Input((3,)))

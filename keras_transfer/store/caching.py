@@ -90,8 +90,9 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
     prefix, tail = split(model)
     if prefix is None:
         raise ValueError(f"Nothing at the input of {model.name!r} is frozen, so there are no features to keep. Call "
-                         "`kt.freeze(model)` first; what augments photos inside the model must come out of it, and a nested "
-                         "model that is called with training=False is cached whole or not at all.")
+                         "`kt.freeze(model)` first; what augments photos inside the model must come out of it, a nested "
+                         "model that is called with training=False is cached whole or not at all, and no features are kept "
+                         "that carry a mask to layers which train.")
     return kept(prefix, dataset, directory, shuffle, store, verbose), tail
 
 

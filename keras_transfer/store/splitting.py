@@ -25,7 +25,7 @@ def split(model):
     Returns:
         `(prefix, tail)`: Functional models. The outputs of the prefix, one tensor or several, are the inputs of the
         tail; it is to be run in inference mode. The prefix is None, and the tail `model`, if no layer with weights could
-        go into it.
+        go into it, or if the tail would miss a mask that layers below it hand on unseen.
 
     Example:
         >>> kt.freeze(model)
@@ -45,7 +45,7 @@ class _Call:
     reads: list
     gives: dict
     work: float
-    moves: bool  # behaves differently in training, so that it must not come into the tail
+    moves: bool  # behaves differently in training, or reads a mask, so that it must not come into the tail
 
 
 class _Cut:
@@ -65,6 +65,7 @@ class _Cut:
         self.below = {}          # id of a constant tensor -> state of the weights below it (see `network`)
         self.tensors = []        # keeps them alive, so that no id is used twice
         self.crossing = {}       # id of a constant tensor that something changing reads -> it, and what is read in its place
+        self.lost_mask = False   # whether one has a mask that its reader would miss
 
     def made(self, model):
         self.honours = isinstance(model, Network)  # of a plain Keras model `fit` overrides a nested model's `training=False`
@@ -72,7 +73,7 @@ class _Cut:
         for tensor in keras.tree.flatten(inputs):
             self.know(tensor, None)
         outputs = keras.tree.map_structure(self.out, self.run(model, inputs))
-        if all(self.below[t] is None for t in self.crossing):
+        if self.lost_mask or all(self.below[t] is None for t in self.crossing):
             return None, model
         crossing, given = (list(side) if len(side) > 1 else side[0] for side in zip(*self.crossing.values()))
         with told_apart(self.operations):
@@ -107,6 +108,7 @@ class _Cut:
                      and own_state(operation) is not True and len(self.calls) < self.most
                      and getattr(operation, "activity_regularizer", None) is None)  # which adds to every loss
             if not fixed:
+                self.lost_mask |= kwargs.get("mask") is None and any(map(self.is_masked, given))
                 args, kwargs = keras.tree.map_structure(self.across, (args, kwargs))
                 return operation(*args, **kwargs)
             outputs = operation(*args, **kwargs)
@@ -115,6 +117,10 @@ class _Cut:
                 self.know(tensor, merged([own_state(operation), state]))
             return outputs
         return call
+
+    def is_masked(self, tensor):
+        """Whether `tensor` is constant and has a mask, which stays behind: layers that aren't given it read it off."""
+        return id(tensor) in self.below and _compat.mask_of(tensor) is not None
 
     def across(self, value):
         """What stands in the tail for a constant tensor; anything else stays what it is."""
@@ -128,6 +134,7 @@ class _Cut:
         """An output that is constant itself crosses too: Keras wants a layer between input and output."""
         if id(tensor) not in self.below:
             return tensor
+        self.lost_mask |= self.is_masked(tensor)  # by which Keras weighs the loss
         identity = keras.layers.Identity()
         self.operations.append(identity)
         return identity(self.across(tensor))
@@ -137,8 +144,8 @@ def _described(operation, given, outputs):
     gives = {id(t): width(t) for t in outputs}
     places = max((math.prod(side or 1 for side in t.shape[1:-1]) for t in [*given, *outputs]), default=1)
     weights = sum(math.prod(w.shape) for w in getattr(operation, "weights", []))
-    return _Call([id(t) for t in given], gives, places * weights + sum(v for v in gives.values() if v < math.inf),
-                 takes_training(operation) and own_state(operation) is None)
+    moves = takes_training(operation) and own_state(operation) is None or any(_compat.mask_of(t) is not None for t in given)
+    return _Call([id(t) for t in given], gives, places * weights + sum(v for v in gives.values() if v < math.inf), moves)
 
 
 def width(tensor):

@@ -284,3 +284,39 @@ def test_a_dict_goes_to_the_inputs_of_a_nested_model_by_their_names():
     model = kt.attach(keras.Model([p, q], inner({"b": p, "a": q})), kt.heads.Classifier(2))
     kt.freeze(model)
     check_exact(model, normal(5, 3), normal(5, 3, seed=1))
+
+
+# --- masks, which layers that aren't given them read off the tensor itself
+
+
+def reading(make, then=keras.layers.GlobalAveragePooling1D):
+    """A model of token numbers, padded with 0, whose second layer trains and is called by `make` on the masked first."""
+    inputs = keras.Input((10,), dtype="int32")
+    table = keras.layers.Embedding(20, 8, keras.initializers.RandomNormal(stddev=1.0), mask_zero=True, name="block_1_table")
+    model = kt.attach(keras.Model(inputs, then()(make(table(inputs)))), kt.heads.Classifier(2))
+    kt.unfreeze(model, "block_2")
+    return model
+
+
+def test_no_tensor_crosses_whose_mask_would_be_lost():
+    attention = keras.layers.MultiHeadAttention(2, 4, name="block_2_attention")
+    model = reading(lambda x: attention(x, x))
+    assert split(model) == (None, model)
+    kt.freeze(model)  # then all that reads the mask is in the prefix
+    assert [t.shape for t in split(model)[0].outputs] == [(None, 8)]
+
+
+def test_an_output_whose_mask_weighs_the_loss_is_not_cut_off():
+    inputs = keras.Input((10,), dtype="int32")
+    x = keras.layers.Embedding(20, 8, mask_zero=True, trainable=False)(inputs)
+    trained = keras.layers.Dense(2)(keras.layers.Flatten()(keras.layers.Embedding(20, 3)(inputs)))
+    model = keras.Model(inputs, [x, trained])
+    assert split(model) == (None, model)
+
+
+def test_a_mask_that_the_next_layer_is_given_crosses_as_a_tensor():
+    recurrent = keras.layers.LSTM(6, return_sequences=True, name="block_2_recurrent")
+    model = reading(recurrent)
+    padded = np.random.default_rng(0).integers(1, 20, (16, 10)) * (np.arange(10) <= np.arange(16)[:, None] % 9)
+    prefix, _ = check_exact(model, padded)
+    assert sorted(t.dtype for t in prefix.outputs) == ["bool", "float32"]
