@@ -57,6 +57,11 @@ class Network(_compat.Replicated, keras.Model):
         return super().make_train_function(force=force)
 
 
+@keras.saving.register_keras_serializable("keras_transfer")
+class Plain(_compat.Replicated, keras.Model):
+    """A part of a plain Keras model, which runs as Keras runs that; on several devices it trains as on one."""
+
+
 class Learner(keras.Model):
     """What trains a plain model, `model`, in a way of its own, and is thrown away then."""
 

@@ -54,7 +54,8 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
     """Runs the frozen part of `model` over a data set once, and returns the features and the rest of the model.
 
     Training the rest on the features is training the model, in a fraction of the time: the same batches in the same
-    order give the same losses. Any frozen part will do, also a backbone of which the last blocks train.
+    order give the same losses. Any frozen part will do, also a backbone of which the last blocks train. In a plain Keras
+    model dropout draws in frozen parts, too, and isn't cached; what was called with `training=False` is, without dropout.
 
     The features stay in `directory`, keyed by the frozen graph, its weights, `store` and the data; checked sums guard
     them. The same call finds them again, a run that was killed goes on where it was, what is damaged is computed anew,

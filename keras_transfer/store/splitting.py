@@ -5,7 +5,7 @@ import math
 import keras
 
 from .. import _compat
-from ..network import Network, is_live, merged, own_state, takes_training, told_apart
+from ..network import Network, Plain, is_live, merged, own_state, takes_training, told_apart
 
 _COST = 0.03    # share of the prefix's work that an earlier cut may leave to every epoch of the tail
 _SAVING = 0.75  # and the share of the longest prefix's outputs that it must come below
@@ -15,7 +15,8 @@ def split(model):
     """Cuts `model` at its frozen boundary into a prefix and a tail with `tail(prefix(x)) == model(x)`.
 
     The prefix holds what training leaves the same: frozen layers, and layers without weights in inference mode above
-    them. The cut may fall inside nested models. Where it takes less space a few layers earlier, as within a block that
+    them. In a plain Keras model that is only what was called with `training=False`: elsewhere dropout draws, whatever is
+    frozen. The cut may fall inside nested models. Where it takes less space a few layers earlier, as within a block that
     first widens its input, it's made there, if that leaves at most 3 % of the prefix's work to the tail. Both share
     their layers with `model`, so training the tail trains the model.
 
@@ -59,7 +60,7 @@ class _Cut:
 
     def __init__(self, most):
         self.most = most
-        self.honours = False     # whether `training=False` where a nested model was called is honoured
+        self.rests = False       # whether what is frozen is in inference mode where the walk is
         self.operations = []     # all that were called
         self.calls = []          # of frozen layers, in the order of the graph
         self.below = {}          # id of a constant tensor -> state of the weights below it (see `network`)
@@ -68,7 +69,6 @@ class _Cut:
         self.lost_mask = False   # whether one has a mask that its reader would miss
 
     def made(self, model):
-        self.honours = isinstance(model, Network)  # of a plain Keras model `fit` overrides a nested model's `training=False`
         inputs = keras.tree.map_structure(lambda t: self.input(t, t.name), _compat.input_structure(model))
         for tensor in keras.tree.flatten(inputs):
             self.know(tensor, None)
@@ -78,7 +78,7 @@ class _Cut:
         crossing, given = (list(side) if len(side) > 1 else side[0] for side in zip(*self.crossing.values()))
         with told_apart(self.operations):
             prefix = keras.Model(inputs, crossing, name="prefix")
-            tail = Network(given, outputs, name="tail")
+            tail = (Network if isinstance(model, Network) else Plain)(given, outputs, name="tail")
         tail.output_names = list(_compat.graph(model).output_names)
         tail.dtype_policy = model.dtype_policy  # by which `compile` scales the loss, whatever the policy is now
         return prefix, tail
@@ -92,19 +92,21 @@ class _Cut:
         self.below[id(tensor)] = state
         self.tensors.append(tensor)
 
-    def run(self, model, inputs):
-        return _compat.run_graph(_compat.graph(model), inputs, self.wrap)
+    def run(self, model, inputs, training=None):
+        outside, self.rests = self.rests, self.rests or training is False or isinstance(model, Network)
+        outputs = _compat.run_graph(_compat.graph(model), inputs, self.wrap)
+        self.rests = outside
+        return outputs
 
     def wrap(self, operation):
         def call(*args, **kwargs):
-            still = self.honours and kwargs.get("training") is False and _compat.graph(operation) is not None
-            if _compat.graph(operation) is not None and not still:
-                return self.run(operation, *args)
+            training = kwargs.get("training")
+            if _compat.graph(operation) is not None and not (self.rests and training is False):
+                return self.run(operation, *args, training=training)
             self.operations.append(operation)
             given = [t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
             state = merged(self.below.get(id(t)) for t in given)
-            same = still or not takes_training(operation) or not is_live(operation, state)
-            fixed = (all(id(t) in self.below for t in given) and same
+            fixed = (all(id(t) in self.below for t in given) and not self.differs(operation, state)
                      and own_state(operation) is not True and len(self.calls) < self.most
                      and getattr(operation, "activity_regularizer", None) is None)  # which adds to every loss
             if not fixed:
@@ -117,6 +119,12 @@ class _Cut:
                 self.know(tensor, merged([own_state(operation), state]))
             return outputs
         return call
+
+    def differs(self, operation, state):
+        """Whether a layer that isn't trained runs in training mode nevertheless."""
+        if not takes_training(operation) or _compat.graph(operation) is not None:  # called whole: with `training=False`
+            return False
+        return is_live(operation, state) if self.rests else _may_draw(operation)
 
     def is_masked(self, tensor):
         """Whether `tensor` is constant and has a mask, which stays behind: layers that aren't given it read it off."""
@@ -140,11 +148,18 @@ class _Cut:
         return identity(self.across(tensor))
 
 
+def _may_draw(layer):
+    """Whether a layer that isn't trained may differ in the training mode of a plain Keras model, whatever is frozen."""
+    if isinstance(layer, keras.layers.RNN):  # which has seeds in any case
+        return any(getattr(layer.cell, rate, 1) for rate in ("dropout", "recurrent_dropout"))
+    return own_state(layer) is None or len(layer.variables) > len(layer.weights)  # which are with seeds and without
+
+
 def _described(operation, given, outputs):
     gives = {id(t): width(t) for t in outputs}
     places = max((math.prod(side or 1 for side in t.shape[1:-1]) for t in [*given, *outputs]), default=1)
     weights = sum(math.prod(w.shape) for w in getattr(operation, "weights", []))
-    moves = takes_training(operation) and own_state(operation) is None or any(_compat.mask_of(t) is not None for t in given)
+    moves = takes_training(operation) and _may_draw(operation) or any(_compat.mask_of(t) is not None for t in given)
     return _Call([id(t) for t in given], gives, places * weights + sum(v for v in gives.values() if v < math.inf), moves)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
+from keras_transfer.network import Network
 from keras_transfer.store import split
 from support import colour_task, pixels, values
 
@@ -168,7 +169,7 @@ def test_no_layer_that_differs_in_training_comes_into_the_tail():
     x = keras.layers.Dense(8, trainable=False)(x)
     x = keras.layers.Dropout(0.5)(x)
     x = keras.layers.Flatten()(keras.layers.RepeatVector(8)(x))
-    prefix, tail = split(keras.Model(inputs, keras.layers.Dense(3)(x)))
+    prefix, tail = split(Network(inputs, keras.layers.Dense(3)(x)))
     assert any(isinstance(layer, keras.layers.Dropout) for layer in prefix.layers)
     assert not any(isinstance(layer, keras.layers.Dropout) for layer in tail.layers)
 
@@ -320,3 +321,60 @@ def test_a_mask_that_the_next_layer_is_given_crosses_as_a_tensor():
     padded = np.random.default_rng(0).integers(1, 20, (16, 10)) * (np.arange(10) <= np.arange(16)[:, None] % 9)
     prefix, _ = check_exact(model, padded)
     assert sorted(t.dtype for t in prefix.outputs) == ["bool", "float32"]
+
+
+# --- plain Keras models, of which `fit` runs frozen parts in training mode
+
+
+def plain(training=None, inner=0.0):
+    """The form of Keras's guides: a frozen base, dropout and a layer that trains."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8,))
+    x = keras.layers.Dense(6, activation="tanh", name="first")(inputs)
+    x = keras.layers.Dropout(inner, seed=1, name="inner")(x) if inner else x
+    base = keras.Model(inputs, keras.layers.Dense(6, name="second")(x), name="base")
+    base.trainable = False
+    outer = keras.Input((8,))
+    x = keras.layers.Dropout(0.5, seed=2, name="outer")(base(outer, training=training))
+    return keras.Model(outer, keras.layers.Dense(1, name="out")(keras.layers.Dropout(0.5, seed=3, name="again")(x)))
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [({}, ["first", "second"]), ({"training": False}, ["first", "second"]), ({"inner": 0.5}, ["first"])],
+)
+def test_dropout_of_a_plain_keras_model_draws_in_the_tail_as_in_fit(options, expected):
+    x, y = normal(32, 8), normal(32, 1, seed=1)
+    model, other = plain(**options), plain(**options)
+    prefix, tail = split(model)
+    assert [layer.name for layer in prefix.layers][1:] == expected
+    losses = []
+    for learner, given in ((tail, prefix.predict(x, verbose=0)), (other, x)):
+        learner.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+        losses.append(learner.fit(given, y, batch_size=8, epochs=3, shuffle=False, verbose=0).history["loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    np.testing.assert_allclose(model.predict(x, verbose=0), other.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_in_a_part_that_was_called_in_inference_mode_rests():
+    prefix, tail = split(plain(training=False, inner=0.5))
+    assert [layer.name for layer in prefix.layers][1:] == ["first", "inner", "second"]
+    assert [layer.name for layer in tail.layers][1:] == ["outer", "again", "out"]
+
+
+@pytest.mark.parametrize(
+    "layer, fixed",
+    [
+        (lambda: keras.layers.LSTM(3), True),
+        (lambda: keras.layers.GRU(3, recurrent_dropout=0.5), False),
+        (lambda: keras.layers.BatchNormalization(), True),
+        (lambda: keras.layers.GaussianNoise(0.1), False),
+    ],
+    ids=["LSTM", "GRU with dropout", "BatchNormalization", "GaussianNoise"],
+)
+def test_what_of_a_plain_keras_model_is_the_same_in_training(layer, fixed):
+    inputs, layer = keras.Input((4, 8)), layer()
+    x = layer(keras.layers.Dense(8, trainable=False)(inputs))
+    layer.trainable = False
+    prefix, _ = split(keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(x))))
+    assert (layer in prefix.layers) == fixed
