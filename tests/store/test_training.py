@@ -177,16 +177,16 @@ def test_views_of_an_augmented_set_give_the_losses_of_as_many_epochs(model, sets
 def test_a_hub_backbone_has_equal_losses(tmp_path):
     x = np.random.default_rng(0).normal(size=(45, 6)).astype("float32")
     y = (x[:, 0] > 0).astype("int32")
-    hub_backbone_compared(saved_models.reusable(tmp_path / "hub"), x, y, 2)
+    check_hub_backbone(saved_models.reusable(tmp_path / "hub"), x, y, 2)
 
 
 def test_a_real_hub_backbone_has_equal_losses(real_data):
     """The keyword spotter on spoken digits."""
     x, y = spoken_digits(real_data, 45)
-    hub_backbone_compared(real_data / "models/kws_ds_cnn_savedmodel", x, y, 10)
+    check_hub_backbone(real_data / "models/kws_ds_cnn_savedmodel", x, y, 10)
 
 
-def hub_backbone_compared(source, x, y, classes):
+def check_hub_backbone(source, x, y, classes):
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
     model = kt.attach(kt.backbone(f"hub:{source}"), kt.heads.Classifier(classes))
     ways = [(TENSORFLOW, unchanged), (TENSORFLOW, other_order), (OPENVINO, unchanged)]
