@@ -326,13 +326,13 @@ def test_a_mask_that_the_next_layer_is_given_crosses_as_a_tensor():
 # --- plain Keras models, of which `fit` runs frozen parts in training mode
 
 
-def plain(training=None, inner=0.0):
+def plain(training=None, inner=0.0, kind=keras.Model):
     """The form of Keras's guides: a frozen base, dropout and a layer that trains."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8,))
     x = keras.layers.Dense(6, activation="tanh", name="first")(inputs)
     x = keras.layers.Dropout(inner, seed=1, name="inner")(x) if inner else x
-    base = keras.Model(inputs, keras.layers.Dense(6, name="second")(x), name="base")
+    base = kind(inputs, keras.layers.Dense(6, name="second")(x), name="base")
     base.trainable = False
     outer = keras.Input((8,))
     x = keras.layers.Dropout(0.5, seed=2, name="outer")(base(outer, training=training))
@@ -341,7 +341,12 @@ def plain(training=None, inner=0.0):
 
 @pytest.mark.parametrize(
     "options, expected",
-    [({}, ["first", "second"]), ({"training": False}, ["first", "second"]), ({"inner": 0.5}, ["first"])],
+    [
+        ({}, ["first", "second"]),
+        ({"training": False}, ["first", "second"]),
+        ({"inner": 0.5}, ["first"]),
+        ({"inner": 0.5, "kind": Network}, ["first", "inner", "second"]),
+    ],
 )
 def test_dropout_of_a_plain_keras_model_draws_in_the_tail_as_in_fit(options, expected):
     x, y = normal(32, 8), normal(32, 1, seed=1)
