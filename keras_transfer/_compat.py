@@ -19,7 +19,8 @@ def graph(layer):
 def run_graph(model, inputs, wrap):
     """Runs the graph of a Functional `model` on `inputs`, calling `wrap(operation)` in place of each operation."""
     symbolic = any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten(inputs))
-    inputs = inputs if symbolic else model._standardize_inputs(inputs)  # which would make other symbolic tensors
+    # of symbolic tensors `_standardize_inputs` would make others
+    inputs = leaves_of(model, inputs) if symbolic else model._standardize_inputs(inputs)
     return model._run_through_graph(inputs, operation_fn=wrap)
 
 
@@ -46,6 +47,13 @@ def output_structure(model):
 def input_names(model):
     """The names of the input layers of a Functional `model`."""
     return [tensor._keras_history.operation.name for tensor in model.inputs]
+
+
+def leaves_of(model, x):
+    """What `x` holds in the order of the inputs of a Functional `model`: a dict goes by their names, as in Keras."""
+    if isinstance(x, dict) and not isinstance(input_structure(model), dict):
+        return [x[name] for name in input_names(model)]
+    return keras.tree.flatten(x)
 
 
 def outputs_of_uses(model, layer):
@@ -119,6 +127,11 @@ class ScaledUpdates:
 def set_mask(tensor, mask):
     """Gives `tensor` a Keras mask, as layers do with `supports_masking`."""
     tensor._keras_mask = mask
+
+
+def mask_of(tensor):
+    """The Keras mask of `tensor`, or None."""
+    return getattr(tensor, "_keras_mask", None)
 
 
 def saved_model_message():

@@ -1,4 +1,7 @@
 """The thin Functional model that `backbone` and `attach` return."""
+import contextlib
+import itertools
+
 import keras
 
 from . import _check, _compat
@@ -54,6 +57,11 @@ class Network(_compat.Replicated, keras.Model):
         return super().make_train_function(force=force)
 
 
+@keras.saving.register_keras_serializable("keras_transfer")
+class Plain(_compat.Replicated, keras.Model):
+    """A part of a plain Keras model, which runs as Keras runs that; on several devices it trains as on one."""
+
+
 class Learner(keras.Model):
     """What trains a plain model, `model`, in a way of its own, and is thrown away then."""
 
@@ -75,6 +83,26 @@ def check_keys(model, value, what):
         known = list(outputs) if isinstance(outputs, dict) else model.output_names
         for key in value:
             _check.one_of(key, known, what)
+
+
+@contextlib.contextmanager
+def told_apart(operations):
+    """Context: each of `operations` has a name of its own, without which Keras makes no graph.
+
+    Layers of a nested model may have the names of those around it, beside which they come when it's taken apart. The last
+    one of a name keeps it, as outputs have the names of their layers.
+    """
+    known = {id(operation): operation for operation in operations}.values()
+    names = [operation.name for operation in known]
+    try:
+        for number, operation in enumerate(known):
+            if operation.name in names[number + 1:]:
+                operation.name = next(name for k in itertools.count(1) if (name := f"{operation.name}_{k}") not in names)
+                names.append(operation.name)
+        yield
+    finally:
+        for operation, name in zip(known, names):
+            operation.name = name
 
 
 class _Walk:

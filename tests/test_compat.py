@@ -28,6 +28,16 @@ def test_run_graph_calls_the_wrapper_in_place_of_each_operation(model):
     assert seen == ["dense"] and np.array_equal(result["y"], model(x)["y"])
 
 
+def test_symbolic_inputs_in_a_dict_go_by_name_as_numbers_do():
+    b, a = keras.Input((3,), name="b"), keras.Input((3,), name="a")
+    model = keras.Model([b, a], keras.ops.subtract(b, a))
+    x = {"a": np.ones((1, 3), "float32"), "b": np.zeros((1, 3), "float32")}
+    assert _compat.leaves_of(model, x)[0] is x["b"] and _compat.leaves_of(model, [x["a"], x["b"]])[0] is x["a"]
+    fresh = {name: keras.Input((3,)) for name in ("a", "b")}
+    again = keras.Model(list(fresh.values()), _compat.run_graph(model, fresh, lambda operation: operation))
+    assert again(list(x.values())).numpy().tolist() == model(x).numpy().tolist() == [[-1.0] * 3]
+
+
 def test_takes_training():
     assert _compat.takes_training(keras.layers.Dropout(0.1)) and not _compat.takes_training(keras.layers.Flatten())
 
@@ -99,6 +109,13 @@ def test_set_mask():
     x = keras.ops.ones((1, 2))
     _compat.set_mask(x, keras.ops.ones((1, 2), "bool"))
     assert keras.layers.Masking().supports_masking and x._keras_mask.shape == (1, 2)
+
+
+def test_mask_of():
+    numbers = keras.Input((2,))
+    assert _compat.mask_of(keras.layers.Embedding(3, 4, mask_zero=True)(numbers)).shape == (None, 2)
+    assert _compat.mask_of(keras.layers.Embedding(3, 4, mask_zero=True)(np.ones((1, 2)))).numpy().all()
+    assert _compat.mask_of(numbers) is None
 
 
 def test_outputs_of_uses_are_those_in_this_model():

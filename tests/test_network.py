@@ -6,7 +6,7 @@ import pytest
 
 import keras_transfer as kt
 from support import colour_task, pixels, run_python, values
-from keras_transfer.network import Network, own_state, trainable_flags
+from keras_transfer.network import Network, own_state, told_apart, trainable_flags
 
 
 @pytest.fixture
@@ -187,3 +187,13 @@ def test_saved_compiled_and_loaded_in_a_fresh_process_it_trains_on_the_same(smal
     expected = repr(model.evaluate(x, {"colour": y}, verbose=0))
     for how in ("kt", "keras"):
         assert run_python(code, tmp_path, how).stdout.split("\n")[:3] == [expected, "2", "refused"]
+
+
+def test_told_apart_gives_each_a_name_until_all_have_their_own_again():
+    layers = [keras.layers.Dense(2, name=name) for name in ("a", "b", "a", "a_1", "a")]
+    names = [layer.name for layer in layers]
+    with pytest.raises(RuntimeError), told_apart([*layers, layers[1]]):
+        assert len({layer.name for layer in layers}) == 5 and layers[-1].name == "a"
+        assert layers[1].name == "b" and layers[3].name == "a_1"
+        raise RuntimeError
+    assert [layer.name for layer in layers] == names

@@ -8,7 +8,7 @@ import tensorflow as tf
 from .. import _check, _compat, blocks
 from ..assembling import heads_of, objectives
 from ..fitting import check_data
-from ..network import Network, model_of
+from ..network import Network, model_of, told_apart
 from ..rates import remade
 from ..store import Store, cache_features, split
 from . import comparing
@@ -185,7 +185,8 @@ def single_task(model, task):
 def _alone(network, task, backbone):
     """A copy of `network` with one output; layers of `backbone` keep their weights, others begin anew."""
     kept = set(map(id, _compat.flat_layers(backbone)))
-    copy = type(network).from_config(network.get_config())
+    with told_apart(network.operations):
+        copy = type(network).from_config(network.get_config())
     for mine, its in zip(_compat.flat_layers(copy), _compat.flat_layers(network), strict=True):
         mine.trainable = its.trainable
         if id(its) in kept:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from .. import _check, _compat
 from ..fitting import check_data, needed_by
-from ..network import Network, check_keys, trainable_flags
+from ..network import Network, check_keys, told_apart, trainable_flags
 from .faults import Faults
 from .losses import TaskLosses
 from .reaching import shared_variables
@@ -174,19 +174,20 @@ def _tasks(model):
 
 def _cut(model, at):
     """The model below and above the output of the layer `at`."""
-    layers = {layer.name: layer for layer in model.layers}
+    layers = {layer.name: layer for layer in model.layers}  # in a tail the last one of a name is the model's own
     _check.one_of(at, layers, "layer for `at`")
     found = _compat.outputs_of_uses(model, layers[at])
     if len(found) != 1 or len(found[0]) != 1:
         raise ValueError(f"The layer {at!r} gives {sum(map(len, found))} tensors, but gradients are taken at one. Choose another "
                          "one, such as at=\"features\".")
     (tensor,) = found[0]
-    try:
-        top = Network(tensor, _compat.output_structure(model))
-    except ValueError as error:
-        raise ValueError(f"Not everything goes through the layer {at!r}, so the tasks can't be told apart there. Choose another "
-                         "one, or at=None.") from error
-    return types.SimpleNamespace(trunk=Network(_compat.input_structure(model), tensor), top=top)
+    with told_apart(model.operations):
+        try:
+            top = Network(tensor, _compat.output_structure(model))
+        except ValueError as error:
+            raise ValueError(f"Not everything goes through the layer {at!r}, so the tasks can't be told apart there. Choose "
+                             "another one, or at=None.") from error
+        return types.SimpleNamespace(trunk=Network(_compat.input_structure(model), tensor), top=top)
 
 
 def _check_at(weighting, at):

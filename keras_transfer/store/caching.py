@@ -15,7 +15,7 @@ from ..data.describing import described
 from ..network import model_of
 from . import keys, reading, sources
 from .engines.choosing import candidates
-from .engines.tracing import fitted, leaves_of
+from .engines.tracing import fitted
 from .engines.unsuitable import Unsuitable
 from .filling import Filler
 from .shards import BFLOAT16, Layout, Shards, lock_of, rows_of, unwritable
@@ -55,7 +55,8 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
     """Runs the frozen part of `model` over a data set once, and returns the features and the rest of the model.
 
     Training the rest on the features is training the model, in a fraction of the time: the same batches in the same
-    order give the same losses. Any frozen part will do, also a backbone of which the last blocks train.
+    order give the same losses. Any frozen part will do, also a backbone of which the last blocks train. In a plain Keras
+    model dropout draws in frozen parts, too, and isn't cached; what was called with `training=False` is, without dropout.
 
     The features stay in `directory`, keyed by the frozen graph, its weights, `store` and the data; checked sums guard
     them. The same call finds them again, a run that was killed goes on where it was, what is damaged is computed anew,
@@ -92,8 +93,9 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
     prefix, tail = split(model)
     if prefix is None:
         raise ValueError(f"Nothing at the input of {model.name!r} is frozen, so there are no features to keep. Call "
-                         "`kt.freeze(model)` first; what augments photos inside the model must come out of it, and a nested "
-                         "model that is called with training=False is cached whole or not at all.")
+                         "`kt.freeze(model)` first; what augments photos inside the model must come out of it, a nested "
+                         "model that is called with training=False is cached whole or not at all, and no features are kept "
+                         "that carry a mask to layers which train.")
     return kept(prefix, dataset, directory, shuffle, store, verbose), tail
 
 
@@ -227,7 +229,7 @@ def _check_inputs(prefix, source):
     if isinstance(x, dict) and not isinstance(_compat.input_structure(prefix), dict) and not set(names) <= set(x):
         raise ValueError(f"The model takes the inputs {', '.join(names)}, but the data set gives {', '.join(map(str, x))}. Name "
                          "them alike.")
-    given = [tuple(leaf.shape)[1:] for leaf in leaves_of(prefix, x)]
+    given = [tuple(leaf.shape)[1:] for leaf in _compat.leaves_of(prefix, x)]
     wanted = [tuple(t.shape)[1:] for t in prefix.inputs]
     pairs = [(fitted(g, w), w) for g, w in zip(given, wanted)]
     fits = len(given) == len(wanted) and all(

@@ -5,7 +5,7 @@ import math
 import keras
 
 from .. import _compat
-from ..network import Network, is_live, merged, own_state, takes_training
+from ..network import Network, Plain, is_live, merged, own_state, takes_training, told_apart
 
 _COST = 0.03    # share of the prefix's work that an earlier cut may leave to every epoch of the tail
 _SAVING = 0.75  # and the share of the longest prefix's outputs that it must come below
@@ -15,7 +15,8 @@ def split(model):
     """Cuts `model` at its frozen boundary into a prefix and a tail with `tail(prefix(x)) == model(x)`.
 
     The prefix holds what training leaves the same: frozen layers, and layers without weights in inference mode above
-    them. The cut may fall inside nested models. Where it takes less space a few layers earlier, as within a block that
+    them. In a plain Keras model that is only what was called with `training=False`: elsewhere dropout draws, whatever is
+    frozen. The cut may fall inside nested models. Where it takes less space a few layers earlier, as within a block that
     first widens its input, it's made there, if that leaves at most 3 % of the prefix's work to the tail. Both share
     their layers with `model`, so training the tail trains the model.
 
@@ -24,8 +25,8 @@ def split(model):
 
     Returns:
         `(prefix, tail)`: Functional models. The outputs of the prefix, one tensor or several, are the inputs of the
-        tail; it is to be run in inference mode. The prefix is None, and the tail
-        `model`, if no layer with weights could go into it.
+        tail; it is to be run in inference mode. The prefix is None, and the tail `model`, if no layer with weights could
+        go into it, or if the tail would miss a mask that layers below it hand on unseen.
 
     Example:
         >>> kt.freeze(model)
@@ -45,80 +46,121 @@ class _Call:
     reads: list
     gives: dict
     work: float
-    moves: bool  # behaves differently in training, so that it must not come into the tail
+    moves: bool  # behaves differently in training, or reads a mask, so that it must not come into the tail
 
 
 class _Cut:
     """Calls every layer again on new tensors, and notes which of them are the same in every epoch.
+
+    What changes reads inputs of its own in place of these, so that one walk makes both graphs: a layer may be in both.
 
     Args:
         most: how many calls of frozen layers may go into the prefix.
     """
 
     def __init__(self, most):
-        self.most, self.honours = most, False
-        self.calls = []     # of frozen layers, in the order of the graph
-        self.below = {}     # id of a constant tensor -> state of the weights below it (see `network`)
-        self.tensors = []   # keeps them alive, so that no id is used twice
-        self.crossing = {}  # constant tensors that something changing reads
+        self.most = most
+        self.rests = False       # whether what is frozen is in inference mode where the walk is
+        self.operations = []     # all that were called
+        self.calls = []          # of frozen layers, in the order of the graph
+        self.below = {}          # id of a constant tensor -> state of the weights below it (see `network`)
+        self.tensors = []        # keeps them alive, so that no id is used twice
+        self.crossing = {}       # id of a constant tensor that something changing reads -> it, and what is read in its place
+        self.lost_mask = False   # whether one has a mask that its reader would miss
 
     def made(self, model):
-        self.honours = isinstance(model, Network)  # of a plain Keras model `fit` overrides a nested model's `training=False`
-        inputs = keras.tree.map_structure(
-            lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name), _compat.input_structure(model))
+        inputs = keras.tree.map_structure(lambda t: self.input(t, t.name), _compat.input_structure(model))
         for tensor in keras.tree.flatten(inputs):
             self.know(tensor, None)
         outputs = keras.tree.map_structure(self.out, self.run(model, inputs))
-        crossing = list(self.crossing.values())
-        if all(self.below[id(tensor)] is None for tensor in crossing):
+        if self.lost_mask or all(self.below[t] is None for t in self.crossing):
             return None, model
-        single = crossing[0] if len(crossing) == 1 else crossing
-        prefix, tail = keras.Model(inputs, single, name="prefix"), Network(single, outputs, name="tail")
+        crossing, given = (list(side) if len(side) > 1 else side[0] for side in zip(*self.crossing.values()))
+        with told_apart(self.operations):
+            prefix = keras.Model(inputs, crossing, name="prefix")
+            tail = (Network if isinstance(model, Network) else Plain)(given, outputs, name="tail")
+        tail.output_names = list(_compat.graph(model).output_names)
         tail.dtype_policy = model.dtype_policy  # by which `compile` scales the loss, whatever the policy is now
         return prefix, tail
+
+    def input(self, tensor, name=None):
+        layer = keras.layers.InputLayer(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
+        self.operations.append(layer)
+        return layer.output
 
     def know(self, tensor, state):
         self.below[id(tensor)] = state
         self.tensors.append(tensor)
 
-    def run(self, model, inputs):
-        return _compat.run_graph(_compat.graph(model), inputs, self.wrap)
+    def run(self, model, inputs, training=None):
+        outside, self.rests = self.rests, self.rests or training is False or isinstance(model, Network)
+        outputs = _compat.run_graph(_compat.graph(model), inputs, self.wrap)
+        self.rests = outside
+        return outputs
 
     def wrap(self, operation):
         def call(*args, **kwargs):
+            training = kwargs.get("training")
+            if _compat.graph(operation) is not None and not (self.rests and training is False):
+                return self.run(operation, *args, training=training)
+            self.operations.append(operation)
             given = [t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
-            constant = all(id(t) in self.below for t in given)
             state = merged(self.below.get(id(t)) for t in given)
-            still = self.honours and kwargs.get("training") is False and _compat.graph(operation) is not None
-            if _compat.graph(operation) is not None and not still:
-                return self.run(operation, *args)
-            same = still or not takes_training(operation) or not is_live(operation, state)
-            fixed = (constant and same and own_state(operation) is not True and len(self.calls) < self.most
+            fixed = (all(id(t) in self.below for t in given) and not self.differs(operation, state)
+                     and own_state(operation) is not True and len(self.calls) < self.most
                      and getattr(operation, "activity_regularizer", None) is None)  # which adds to every loss
+            if not fixed:
+                self.lost_mask |= kwargs.get("mask") is None and any(map(self.is_masked, given))
+                args, kwargs = keras.tree.map_structure(self.across, (args, kwargs))
+                return operation(*args, **kwargs)
             outputs = operation(*args, **kwargs)
-            if fixed:
-                self.calls.append(_described(operation, given, keras.tree.flatten(outputs)))
-                for tensor in keras.tree.flatten(outputs):
-                    self.know(tensor, merged([own_state(operation), state]))
-            else:
-                self.crossing.update((id(t), t) for t in given if id(t) in self.below)
+            self.calls.append(_described(operation, given, keras.tree.flatten(outputs)))
+            for tensor in keras.tree.flatten(outputs):
+                self.know(tensor, merged([own_state(operation), state]))
             return outputs
         return call
+
+    def differs(self, operation, state):
+        """Whether a layer that isn't trained runs in training mode nevertheless."""
+        if not takes_training(operation) or _compat.graph(operation) is not None:  # called whole: with `training=False`
+            return False
+        return is_live(operation, state) if self.rests else _may_draw(operation)
+
+    def is_masked(self, tensor):
+        """Whether `tensor` is constant and has a mask, which stays behind: layers that aren't given it read it off."""
+        return id(tensor) in self.below and _compat.mask_of(tensor) is not None
+
+    def across(self, value):
+        """What stands in the tail for a constant tensor; anything else stays what it is."""
+        if id(value) not in self.below:
+            return value
+        if id(value) not in self.crossing:
+            self.crossing[id(value)] = value, self.input(value)
+        return self.crossing[id(value)][1]
 
     def out(self, tensor):
         """An output that is constant itself crosses too: Keras wants a layer between input and output."""
         if id(tensor) not in self.below:
             return tensor
-        self.crossing[id(tensor)] = tensor
-        return keras.layers.Identity()(tensor)
+        self.lost_mask |= self.is_masked(tensor)  # by which Keras weighs the loss
+        identity = keras.layers.Identity()
+        self.operations.append(identity)
+        return identity(self.across(tensor))
+
+
+def _may_draw(layer):
+    """Whether a layer that isn't trained may differ in the training mode of a plain Keras model, whatever is frozen."""
+    if isinstance(layer, keras.layers.RNN):  # which has seeds in any case
+        return any(getattr(layer.cell, rate, 1) for rate in ("dropout", "recurrent_dropout"))
+    return own_state(layer) is None or len(layer.variables) > len(layer.weights)  # which are with seeds and without
 
 
 def _described(operation, given, outputs):
     gives = {id(t): width(t) for t in outputs}
     places = max((math.prod(side or 1 for side in t.shape[1:-1]) for t in [*given, *outputs]), default=1)
     weights = sum(math.prod(w.shape) for w in getattr(operation, "weights", []))
-    return _Call([id(t) for t in given], gives, places * weights + sum(v for v in gives.values() if v < math.inf),
-                 takes_training(operation) and own_state(operation) is None)
+    moves = takes_training(operation) and _may_draw(operation) or any(_compat.mask_of(t) is not None for t in given)
+    return _Call([id(t) for t in given], gives, places * weights + sum(v for v in gives.values() if v < math.inf), moves)
 
 
 def width(tensor):

@@ -242,6 +242,17 @@ def test_labels_that_are_missing_for_one_task_and_sample_weights():
     assert found["kind"]["accuracy"] > 0.6
 
 
+def test_layers_of_the_backbone_may_have_the_names_of_those_around_it():
+    x = inputs = keras.Input((4,))
+    for name in ("block_1_dense", "features", "block_3_dense"):
+        x = keras.layers.Dense(4, name=name)(x)
+    model = kt.attach(keras.Model(inputs, x), {"kind": kt.heads.Classifier(3), "size": kt.heads.Regressor()})
+    kt.unfreeze(model, "features")
+    before = values(model)
+    found = baselines(model, dataset(), epochs=12, optimizer=keras.optimizers.Adam(0.05))
+    assert found["kind"]["accuracy"] > 0.6 and all(map(np.array_equal, before, values(model)))
+
+
 def test_single_task_shares_no_variable_and_keeps_backbone_and_flags():
     model = two_heads(sharing=MMoE(experts=2))
     kt.freeze(model)

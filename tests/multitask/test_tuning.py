@@ -109,3 +109,17 @@ def test_words_tell_one_weighting_from_another(model):
     assert words(kt.multitask.PCGrad(seed=3), "features") == "PCGrad(seed=3) at 'features'"
     assert words(kt.multitask.GradNorm(alpha=0.5)) == "GradNorm(alpha=0.5, lr=0.025)"
     assert keras.saving.get_registered_name(kt.multitask.Equal) == "keras_transfer>Equal"
+
+
+@pytest.mark.parametrize("cache", [False, "auto"])
+def test_gradients_are_taken_at_the_joint_of_a_tail_whose_backbone_has_that_name_too(cache):
+    x = inputs = keras.Input((4,))
+    for name in ("block_1_dense", "features", "block_3_dense"):
+        x = keras.layers.Dense(4, name=name)(x)
+    model = kt.attach(keras.Model(inputs, x), {"kind": kt.heads.Classifier(2), "size": kt.heads.Regressor()})
+    learner = kt.MultiTask(model, kt.multitask.PCGrad(), at="features")
+    rows, before = np.random.default_rng(0).normal(size=(16, 4)), model.get_weights()
+    labels = {"kind": np.arange(16) % 2, "size": rows[:, 0]}
+    kt.fine_tune(learner, (rows, labels), head_epochs=1, epochs=1, last="features", cache=cache, verbose=0)
+    moved = [w.path.split("/")[0] for w, b in zip(model.weights, before) if not np.array_equal(w, b)]
+    assert moved == 2 * ["features"] + 2 * ["block_3_dense"] + 2 * ["kind"] + 2 * ["size"]

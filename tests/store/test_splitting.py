@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
+from keras_transfer.network import Network
 from keras_transfer.store import split
 from support import colour_task, pixels, values
 
@@ -168,7 +169,7 @@ def test_no_layer_that_differs_in_training_comes_into_the_tail():
     x = keras.layers.Dense(8, trainable=False)(x)
     x = keras.layers.Dropout(0.5)(x)
     x = keras.layers.Flatten()(keras.layers.RepeatVector(8)(x))
-    prefix, tail = split(keras.Model(inputs, keras.layers.Dense(3)(x)))
+    prefix, tail = split(Network(inputs, keras.layers.Dense(3)(x)))
     assert any(isinstance(layer, keras.layers.Dropout) for layer in prefix.layers)
     assert not any(isinstance(layer, keras.layers.Dropout) for layer in tail.layers)
 
@@ -198,3 +199,187 @@ def test_a_layer_that_adds_to_the_loss_stays_in_the_tail():
     added = float(sum(tail.losses))
     model(data)
     assert added == pytest.approx(float(sum(model.losses))) and added > 0
+
+
+# --- graphs that Keras makes no model of as they are
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def check_exact(model, *x):
+    """Compares the two parts, one after the other, with `model`, for which rows have to make a difference."""
+    prefix, tail = split(model)
+    x = x[0] if len(x) == 1 else list(x)
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_allclose(tail.predict(prefix.predict(x, verbose=0), verbose=0), expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(expected - expected[::-1]).max() > 1e-4
+    assert {id(w) for w in tail.trainable_weights} == {id(w) for w in model.trainable_weights}
+    return prefix, tail
+
+
+@pytest.mark.parametrize("trains", [None, "features", "dense"])
+def test_layers_in_and_around_a_nested_model_may_have_one_name(trains):
+    x = inputs = keras.Input((8,))
+    for name in ("dense", "features", "top"):
+        x = keras.layers.Dense(6, activation="tanh", name=name)(x)
+    backbone = keras.Model(inputs, x)
+    model = kt.attach(backbone, {"top": kt.heads.Classifier(2)})
+    kt.freeze(model) if trains is None else kt.unfreeze(model, trains)
+    names = [layer.name for layer in [*backbone.layers, *model.layers]]
+    prefix, tail = split(model)
+    assert [layer.name for layer in [*backbone.layers, *model.layers]] == names and tail.output_names == ["top"]
+    if trains == "dense":
+        assert prefix is None
+        return
+    x, y = normal(16, 8), {"top": np.arange(16) % 2}
+    assert np.array_equal(tail(prefix(x))["top"], model(x)["top"])
+    before = values(model)
+    tail.compile(optimizer="sgd", **kt.objectives(tail))
+    assert "accuracy" in tail.fit(prefix.predict(x, verbose=0), y, verbose=0).history
+    moved = [w.path.split("/")[0] for w, b in zip(model.weights, before) if not np.array_equal(w, b)]
+    assert moved == (2 * ["top"] if trains is None else 2 * ["features"] + 4 * ["top"])
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_two_towers_of_a_kind_have_the_same_names(trains):
+    def tower(name):
+        x = inputs = keras.Input((8,))
+        for layer in ("block_1_dense", "block_2_dense"):
+            x = keras.layers.Dense(4, activation="tanh", name=layer)(x)
+        return keras.Model(inputs, x, name=name)
+
+    towers, inputs = [tower("left"), tower("right")], [keras.Input((8,)), keras.Input((8,))]
+    x = keras.layers.Concatenate()([one(x) for one, x in zip(towers, inputs)])
+    model = kt.attach(keras.Model(inputs, x), kt.heads.Classifier(2))
+    kt.freeze(model)
+    for one in towers:
+        one.get_layer("block_2_dense").trainable = trains
+    prefix, _ = check_exact(model, normal(5, 8), normal(5, 8, seed=1))
+    assert [t.shape for t in prefix.outputs] == ([(None, 4)] * 2 if trains else [(None, 8)])
+
+
+def test_a_layer_without_weights_may_be_used_on_both_sides_of_the_cut():
+    relu, inputs = keras.layers.ReLU(), keras.Input((8,))
+    x = relu(keras.layers.Dense(6, name="block_1_dense")(inputs))
+    x = relu(keras.layers.Dense(6, name="block_2_dense")(x))
+    model = kt.attach(keras.Model(inputs, x), kt.heads.Classifier(2))
+    kt.unfreeze(model, "block_2")
+    prefix, tail = check_exact(model, normal(5, 8))
+    assert relu in prefix.layers and relu in tail.layers
+
+
+def test_a_layer_with_weights_may_be_used_on_both_sides_of_the_cut():
+    shared, inputs = keras.layers.Dense(8, activation="tanh", name="shared"), keras.Input((8,))
+    shared.trainable = False
+    x = shared(keras.layers.Dense(8, name="open")(shared(shared(inputs))))
+    prefix, tail = check_exact(kt.attach(keras.Model(inputs, x), kt.heads.Classifier(2)), normal(5, 8))
+    assert shared in prefix.layers and shared in tail.layers
+
+
+def test_a_dict_goes_to_the_inputs_of_a_nested_model_by_their_names():
+    b, a = keras.Input((3,), name="b"), keras.Input((3,), name="a")
+    inner = keras.Model([b, a], keras.layers.Subtract()([b, keras.layers.Dense(3)(a)]))
+    p, q = keras.Input((3,), name="p"), keras.Input((3,), name="q")
+    model = kt.attach(keras.Model([p, q], inner({"b": p, "a": q})), kt.heads.Classifier(2))
+    kt.freeze(model)
+    check_exact(model, normal(5, 3), normal(5, 3, seed=1))
+
+
+# --- masks, which layers that aren't given them read off the tensor itself
+
+
+def reading(make, then=keras.layers.GlobalAveragePooling1D):
+    """A model of token numbers, padded with 0, whose second layer trains and is called by `make` on the masked first."""
+    inputs = keras.Input((10,), dtype="int32")
+    table = keras.layers.Embedding(20, 8, keras.initializers.RandomNormal(stddev=1.0), mask_zero=True, name="block_1_table")
+    model = kt.attach(keras.Model(inputs, then()(make(table(inputs)))), kt.heads.Classifier(2))
+    kt.unfreeze(model, "block_2")
+    return model
+
+
+def test_no_tensor_crosses_whose_mask_would_be_lost():
+    attention = keras.layers.MultiHeadAttention(2, 4, name="block_2_attention")
+    model = reading(lambda x: attention(x, x))
+    assert split(model) == (None, model)
+    kt.freeze(model)  # then all that reads the mask is in the prefix
+    assert [t.shape for t in split(model)[0].outputs] == [(None, 8)]
+
+
+def test_an_output_whose_mask_weighs_the_loss_is_not_cut_off():
+    inputs = keras.Input((10,), dtype="int32")
+    x = keras.layers.Embedding(20, 8, mask_zero=True, trainable=False)(inputs)
+    trained = keras.layers.Dense(2)(keras.layers.Flatten()(keras.layers.Embedding(20, 3)(inputs)))
+    model = keras.Model(inputs, [x, trained])
+    assert split(model) == (None, model)
+
+
+def test_a_mask_that_the_next_layer_is_given_crosses_as_a_tensor():
+    recurrent = keras.layers.LSTM(6, return_sequences=True, name="block_2_recurrent")
+    model = reading(recurrent)
+    padded = np.random.default_rng(0).integers(1, 20, (16, 10)) * (np.arange(10) <= np.arange(16)[:, None] % 9)
+    prefix, _ = check_exact(model, padded)
+    assert sorted(t.dtype for t in prefix.outputs) == ["bool", "float32"]
+
+
+# --- plain Keras models, of which `fit` runs frozen parts in training mode
+
+
+def plain(training=None, inner=0.0, kind=keras.Model):
+    """The form of Keras's guides: a frozen base, dropout and a layer that trains."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8,))
+    x = keras.layers.Dense(6, activation="tanh", name="first")(inputs)
+    x = keras.layers.Dropout(inner, seed=1, name="inner")(x) if inner else x
+    base = kind(inputs, keras.layers.Dense(6, name="second")(x), name="base")
+    base.trainable = False
+    outer = keras.Input((8,))
+    x = keras.layers.Dropout(0.5, seed=2, name="outer")(base(outer, training=training))
+    return keras.Model(outer, keras.layers.Dense(1, name="out")(keras.layers.Dropout(0.5, seed=3, name="again")(x)))
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ({}, ["first", "second"]),
+        ({"training": False}, ["first", "second"]),
+        ({"inner": 0.5}, ["first"]),
+        ({"inner": 0.5, "kind": Network}, ["first", "inner", "second"]),
+    ],
+)
+def test_dropout_of_a_plain_keras_model_draws_in_the_tail_as_in_fit(options, expected):
+    x, y = normal(32, 8), normal(32, 1, seed=1)
+    model, other = plain(**options), plain(**options)
+    prefix, tail = split(model)
+    assert [layer.name for layer in prefix.layers][1:] == expected
+    losses = []
+    for learner, given in ((tail, prefix.predict(x, verbose=0)), (other, x)):
+        learner.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+        losses.append(learner.fit(given, y, batch_size=8, epochs=3, shuffle=False, verbose=0).history["loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    np.testing.assert_allclose(model.predict(x, verbose=0), other.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_in_a_part_that_was_called_in_inference_mode_rests():
+    prefix, tail = split(plain(training=False, inner=0.5))
+    assert [layer.name for layer in prefix.layers][1:] == ["first", "inner", "second"]
+    assert [layer.name for layer in tail.layers][1:] == ["outer", "again", "out"]
+
+
+@pytest.mark.parametrize(
+    "layer, fixed",
+    [
+        (lambda: keras.layers.LSTM(3), True),
+        (lambda: keras.layers.GRU(3, recurrent_dropout=0.5), False),
+        (lambda: keras.layers.BatchNormalization(), True),
+        (lambda: keras.layers.GaussianNoise(0.1), False),
+    ],
+    ids=["LSTM", "GRU with dropout", "BatchNormalization", "GaussianNoise"],
+)
+def test_what_of_a_plain_keras_model_is_the_same_in_training(layer, fixed):
+    inputs, layer = keras.Input((4, 8)), layer()
+    x = layer(keras.layers.Dense(8, trainable=False)(inputs))
+    layer.trainable = False
+    prefix, _ = split(keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(x))))
+    assert (layer in prefix.layers) == fixed

@@ -195,6 +195,23 @@ def differences_of_hub(source, x, y):
     return [difference(whole, each) for each in others]
 
 
+@pytest.mark.parametrize("cache", ["auto", TENSORFLOW], ids=["auto", "store"])
+def test_a_mask_that_layers_read_off_a_tensor_is_not_lost(cache):
+    padded = np.random.default_rng(0).integers(1, 20, (64, 10)) * (np.arange(10) <= np.arange(64)[:, None] % 9)
+
+    def losses_with(cache):
+        keras.utils.set_random_seed(1)
+        inputs, spread = keras.Input((10,), dtype="int32"), keras.initializers.RandomNormal(stddev=1.0)
+        x = keras.layers.Embedding(20, 8, spread, mask_zero=True, name="block_1_table")(inputs)
+        x = keras.layers.MultiHeadAttention(2, 4, name="block_2_attention")(x, x)
+        model = kt.attach(keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(x)), kt.heads.Classifier(2))
+        model.compile(optimizer=keras.optimizers.Adam(0.05), **kt.objectives(model))
+        phases = {"head_epochs": 0, "epochs": 3, "last": "block_2", "seed": 1}
+        return kt.fine_tune(model, (padded, padded[:, 0] % 2), cache=cache, verbose=0, **phases).history["loss"]
+
+    np.testing.assert_allclose(losses_with(cache), losses_with(False), rtol=1e-5)
+
+
 # --- what `fine_tune` asks for
 
 

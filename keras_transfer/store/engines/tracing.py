@@ -9,15 +9,8 @@ from .folding import folded
 
 def inputs_of(prefix, x):
     """Returns the arrays of `x`, in any structure, in the order and the dtypes that `prefix` takes."""
-    pairs = zip(leaves_of(prefix, x), prefix.inputs, strict=True)
+    pairs = zip(_compat.leaves_of(prefix, x), prefix.inputs, strict=True)
     return [np.asarray(array, dtype=_numpy(t.dtype)).reshape(fitted(np.shape(array), t.shape)) for array, t in pairs]
-
-
-def leaves_of(prefix, x):
-    """Returns what `x` holds in the order of the inputs of `prefix`: a dict goes by their names, as in Keras."""
-    if isinstance(x, dict) and not isinstance(_compat.input_structure(prefix), dict):
-        return [x[name] for name in _compat.input_names(prefix)]
-    return keras.tree.flatten(x)
 
 
 def fitted(shape, wanted):
