@@ -126,11 +126,13 @@ def test_fine_tune_in_mixed_precision(small_backbone, sets, dtype):
         finally:
             keras.config.set_dtype_policy(before)
         train, valid = sets()
+        model.compile(optimizer=keras.optimizers.Adam(0.01), **kt.objectives(model))
         options = {"head_epochs": 2, "epochs": 2, "last": "block_3", "seed": 4, "cache": cache, "verbose": 0}
         found.append(kt.fine_tune(model, train, valid, **options).history["loss"])
     whole, tensorflow, openvino = np.array(found)
-    assert np.ptp(whole) > 0.01 * whole[0]
-    assert np.abs(tensorflow / whole - 1).max() < 0.05 and np.abs(openvino / whole - 1).max() < 0.05
+    print(whole, tensorflow, openvino)
+    assert whole[-1] < 0.95 * whole[0]
+    assert np.abs(tensorflow / whole - 1).max() < 1e-3 and np.abs(openvino / whole - 1).max() < 0.01
 
 
 @pytest.mark.slow
