@@ -24,11 +24,12 @@ def _below(model, inputs):
     """For each output of `model` the layers that it depends on, `inputs` being those of each input."""
     known = dict(zip(map(id, model.inputs), inputs))
     for operation, args, kwargs, outputs in _compat.calls(model):
-        given = [known[id(t)] for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
-        flat = keras.tree.flatten(outputs)
-        if _compat.graph(operation) is not None:
-            found = _below(_compat.graph(operation), given)
+        flat, graph = keras.tree.flatten(outputs), _compat.graph(operation)
+        if graph is not None:
+            x = args[0] if args else kwargs["inputs"]
+            found = _below(graph, [known[id(t)] for t in _compat.leaves_of(graph, x)])
         else:
+            given = [known[id(t)] for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
             found = [frozenset().union(*given, {operation} if isinstance(operation, keras.layers.Layer) else ())] * len(flat)
         known.update(zip(map(id, flat), found))
     return [known[id(t)] for t in model.outputs]

@@ -85,3 +85,16 @@ def test_a_layer_that_gives_tasks_something_of_their_own_counts_in_all_its_parts
     gates = [path for path in found if "gate" in path]
     assert len(gates) == 3 and sorted(set(found) - set(taped)) == sorted(gates)
     assert all(np.any(v) for v in small.task_gradients(model, x, y)[0]["age"].values() if v is not None)
+
+
+def test_a_nested_model_with_a_list_of_inputs_may_be_called_with_a_dict():
+    """Its inputs go by their names, and not by the alphabet."""
+    b, a = keras.Input((3,), name="b"), keras.Input((3,), name="a")
+    inner = keras.Model([b, a], [keras.layers.Dense(2)(b), keras.layers.Dense(2)(a)])
+    inputs, layer = keras.Input((4,)), keras.layers.Dense
+    first, second = layer(3, name="first")(inputs), layer(3, name="second")(inputs)
+    left, right = inner({"b": first, "a": second})
+    model = keras.Model(inputs, {"y": left, "z": layer(1)(second), "u": right})
+    assert {v.path.split("/")[0] for v in shared_variables(model)} == {"second"}
+    again = inner(inputs={"b": first, "a": second})
+    assert {v.path.split("/")[0] for v in shared_variables(keras.Model(inputs, {"y": again[0], "z": second}))} == set()
