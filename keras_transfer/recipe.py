@@ -33,7 +33,7 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     Hutter 2017, arXiv:1608.03983) and is lower from block to block (`kt.layerwise`); batch norms stay frozen.
     With `validation`, a phase ends after 5 epochs without a lower validation loss (give a
     `keras.callbacks.EarlyStopping` of your own to have it otherwise), and the best weights of all epochs are in the
-    model on return; it is then compiled, and `evaluate` works.
+    model on return; it is then compiled with the settings it began with, so that another call begins at the same rate.
 
     With a `directory`, a run that was killed goes on from its last whole epoch when the same call is made again, and
     one that has ended is restored at once. For the data sets of `kt.data`, shuffling, augmentation and dropout depend
@@ -129,8 +129,8 @@ def _plan(model, head_epochs, epochs, last):
 
 def _run(trained, plan, state, saved, keeper, data, callbacks):
     model, keep = model_of(trained), _settings(trained)
-    given = _compat.inner(keep.pop("optimizer", None) or keras.optimizers.Adam())
-    rate = given.get_config()["learning_rate"]
+    given = keep.pop("optimizer", None) or keras.optimizers.Adam()
+    rate = _compat.inner(given).get_config()["learning_rate"]
     rate = math.nan if isinstance(rate, dict) else rate  # of a schedule: what it should become is not ours to guess
     learners = _learners(model, [set_flags for _, _, set_flags in plan], data)
     for number, (name, count, set_flags) in enumerate(plan):
@@ -138,9 +138,7 @@ def _run(trained, plan, state, saved, keeper, data, callbacks):
             continue
         set_flags(model)
         tuning.reset_metrics(keep)
-        trained.compile(optimizer=_optimizer(trained, given, name, rate), **keep)
-        if not trained.optimizer.built:  # what scales the loss for float16 has variables of its own
-            trained.optimizer.build(trained.trainable_variables)
+        _compile(trained, given if name == "head" else _tuning(given, trained, rate), keep, trained)
         if saved is not None:
             _restore([*trained.weights, *trained.optimizer.variables], saved)
             saved = None
@@ -156,8 +154,9 @@ def _run(trained, plan, state, saved, keeper, data, callbacks):
     state.finished = True
     keeper.write(trained)
     tuning.reset_metrics(keep)
+    _compile(trained, given, keep, trained)
     if trained is not model:
-        model.compile(optimizer=_made(trained.optimizer, model.trainable_variables, trained), **tuning.with_own_metrics(keep))
+        _compile(model, given, tuning.with_own_metrics(keep), trained)
     if data["directory"] is not None and distributing.is_chief(model.distribute_strategy):
         shutil.rmtree(pathlib.Path(data["directory"], FEATURES), ignore_errors=True)
 
@@ -168,21 +167,20 @@ def _settings(trained):
     return _compat.compile_arguments(compiled[0]) if compiled else objectives(trained)
 
 
-def _optimizer(trained, given, phase, rate):
-    """A new optimizer with the settings given, built, and with the moments that the one before has."""
-    if phase == "tune":
-        given = given if math.isnan(rate) else remade(given, learning_rate=rate * _TUNING_RATE)
-        given = layerwise(given, trained)
-    return _made(given, trained.trainable_variables, trained)
+def _tuning(given, trained, rate):
+    """The optimizer of the second phase."""
+    return layerwise(given if math.isnan(rate) else remade(given, learning_rate=rate * _TUNING_RATE), trained)
 
 
-def _made(given, variables, before):
-    """An optimizer with the settings given for `variables`, with the moments that `before` has, if it's compiled."""
+def _compile(network, given, keep, before):
+    """Compiles with a new optimizer of the settings given, built, and with the moments that `before` has, if it's compiled."""
     optimizer = remade(given)
-    optimizer.build(variables)
+    optimizer.build(network.trainable_variables)
     if before.compiled:
         carry_moments(before.optimizer, optimizer)
-    return optimizer
+    network.compile(optimizer=optimizer, **keep)
+    if not network.optimizer.built:  # what scales the loss for float16 has variables of its own
+        network.optimizer.build(network.trainable_variables)
 
 
 def _cache(cache, watched, deterministic):

@@ -174,7 +174,18 @@ def test_a_compiled_model_keeps_its_loss_metrics_and_optimizer(model):
     history = kt.fine_tune(model, (x, y), head_epochs=1, epochs=1, seed=1, verbose=0)
     assert set(history.history) == {"loss", "top2", "learning_rate", "phase"}
     assert history.history["learning_rate"] == pytest.approx([0.05, 0.005])
-    assert type(model.optimizer).__name__ == "LayerwiseSGD" and model.optimizer.momentum == 0.9
+    assert type(model.optimizer) is keras.optimizers.SGD and model.optimizer.momentum == 0.9
+
+
+@pytest.mark.parametrize("between", [lambda model, path: model, lambda model, path: model.save(path) or kt.load(path)])
+def test_a_second_call_begins_at_the_rate_of_the_first_and_with_its_moments(model, tmp_path, between):
+    model.compile(optimizer=keras.optimizers.SGD(0.05, momentum=0.9), **kt.objectives(model))
+    for _ in range(2):
+        history = kt.fine_tune(model, colour_task(16), head_epochs=1, epochs=5, seed=1, verbose=0).history
+        assert history["learning_rate"][:2] == pytest.approx([0.05, 0.005])
+        assert float(model.optimizer.learning_rate) == pytest.approx(0.05)
+        assert all(v.numpy().any() for v in model.optimizer.variables if "momentum" in v.path)
+        model = between(model, tmp_path / "model.keras")
 
 
 def test_a_schedule_is_kept(model):
@@ -524,7 +535,8 @@ def test_a_learner_and_its_model_are_trained_on_return(small_backbone, tmp_path)
     x, y = two_tasks(16, 1)
     history = kt.fine_tune(learner, two_tasks(40), two_tasks(16, 1), head_epochs=2, epochs=1, seed=1, verbose=0)
     assert history.history["learning_rate"] == pytest.approx([0.05, 0.05, 0.005])
-    assert type(learner.optimizer).__name__ == type(model.optimizer).__name__ == "LayerwiseSGD"
+    assert type(learner.optimizer) is type(model.optimizer) is keras.optimizers.SGD
+    assert [float(one.optimizer.learning_rate) for one in (learner, model)] == pytest.approx([0.05, 0.05])
     scores = [one.evaluate(x, y, verbose=0, return_dict=True) for one in (learner, model)]
     assert scores[0] == pytest.approx(scores[1])
     right = (model.predict(x, verbose=0)["colour"].argmax(-1) == y["colour"])[y["colour"] >= 0]
