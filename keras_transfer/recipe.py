@@ -263,7 +263,8 @@ class _Keeper(keras.callbacks.Callback):
         rate = float(keras.ops.convert_to_numpy(_compat.inner(self.model.optimizer).learning_rate))
         lacking = dict.fromkeys([k for k in state.history if k not in logs], math.nan)  # as weights of a phase that has none
         state.history |= {k: [math.nan] * state.epoch for k in logs if k not in state.history}
-        state.log(**lacking | {k: float(v) for k, v in logs.items()} | {"learning_rate": rate, "phase": self.name})
+        plain = {k: keras.ops.convert_to_numpy(v).tolist() for k, v in logs.items()}  # some metrics give several numbers
+        state.log(**lacking | plain | {"learning_rate": rate, "phase": self.name})
         state.epoch, state.wait = epoch + 1, state.wait + 1
         if loss is not None and (state.best is None or loss < state.best):
             state.best, state.wait = float(loss), 0

@@ -227,6 +227,18 @@ def test_moments_of_the_head_are_kept_between_the_phases(model):
     )
 
 
+def test_a_metric_may_give_several_numbers(small_backbone, tmp_path):
+    def run():
+        head = kt.heads.MultiLabel(3, metrics=[keras.metrics.F1Score(threshold=0.5)])
+        x, y = colour_task(8)
+        data, rest = (x, np.eye(3, dtype="float32")[y]), {"seed": 1, "directory": tmp_path, "verbose": 0}
+        return kt.fine_tune(kt.attach(small_backbone(), head), data, data, head_epochs=1, epochs=1, **rest).history
+
+    history = run()
+    assert np.shape(history["f1_score"]) == np.shape(history["val_f1_score"]) == (2, 3)
+    assert run() == history  # ended, and restored
+
+
 def test_metrics_of_a_phase_count_its_own_rows_only(model, photo_folder):
     """Accuracy is a whole number of rows of the training set, in the first epoch of the second phase too."""
     train, valid = sets(photo_folder)
