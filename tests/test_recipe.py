@@ -188,6 +188,20 @@ def test_a_second_call_begins_at_the_rate_of_the_first_and_with_its_moments(mode
         model = between(model, tmp_path / "model.keras")
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_the_scale_of_the_loss_is_kept(small_backbone, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+        scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(), initial_scale=8.0)
+        model.compile(optimizer=scaled, **kt.objectives(model))
+        kt.fine_tune(model, colour_task(8), head_epochs=1, epochs=1, seed=1, verbose=0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model.optimizer.initial_scale == float(model.optimizer.dynamic_scale.numpy()) == 8.0
+    assert type(model.optimizer.inner_optimizer) is keras.optimizers.Adam
+
+
 def test_a_schedule_is_kept(model):
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
     model.compile(optimizer=keras.optimizers.SGD(schedule), **kt.objectives(model))
