@@ -52,8 +52,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
             a function that sets the flags of the model: `lambda m: kt.unfreeze(m, "block11", norms=True)`.
         directory: a folder for the checkpoint, made if needed. Of several workers (`kt.strategy`) the chief alone
             writes and reads it and tells the others, so it may be on its own disk, and they need none. A checkpoint of
-            other epochs, seed, data or network is refused, and a folder that another run uses; the settings of the
-            optimizer are not compared.
+            other epochs, seed, data, validation or network is refused, and a folder that another run uses; not compared are
+            the settings of the optimizer, and the elements of a `tf.data.Dataset` that isn't of kt.data or a `PyDataset`.
         seed: a whole number for `keras.utils.set_random_seed`; None: drawn anew, or 0 if deterministic.
         cache: whether what is frozen is computed once instead of in every epoch (see `kt.cache_features`). "auto": where
             that changes nothing, for sets of kt.data without random augmentation and for arrays without NaN, if there are
@@ -98,7 +98,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     state = RunState({"head_epochs": head_epochs, "epochs": epochs, "seed": seed,
                       "last": "a function" if callable(last) else last,
                       "weights": len(model.weights), "parameters": model.count_params(),
-                      "data": fingerprint_of(train, strategy),
+                      **{name: fingerprint_of(part, strategy) for name, part in [("data", train), ("validation", validation)]
+                         if directory is not None},
                       "weighting": tuning.described(trained)}, drawn)
     data = {"train": train, "validation": validation, "verbose": verbose, "cache": cache, "directory": directory,
             "watched": watched}

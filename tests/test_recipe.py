@@ -450,6 +450,20 @@ def test_a_checkpoint_of_another_run_is_refused(small_backbone, photo_folder, tm
         kt.fine_tune(model, train, valid, head_epochs=1, epochs=0, directory=tmp_path, seed=2, verbose=0)
 
 
+def test_a_checkpoint_of_other_arrays_is_refused(small_backbone, tmp_path):
+    (x, y), options = colour_task(8), {"head_epochs": 1, "epochs": 0, "directory": tmp_path, "seed": 1, "verbose": 0}
+
+    def run(*data):
+        return kt.fine_tune(kt.attach(small_backbone(), kt.heads.Classifier(3)), *data, **options).history
+
+    history = run((x, y), (x, y))
+    with pytest.raises(ValueError, match="is of another run: data was '.*' and is '[^;]*. Give the same settings"):
+        run((x + 5, y), (x, y))
+    with pytest.raises(ValueError, match="is of another run: validation was '.*' and is '[^;]*. Give the same settings"):
+        run((x, y), (x, (y + 1) % 3))
+    assert run((x.copy(), y), (x, y.copy())) == history
+
+
 def test_a_folder_features_of_the_callers_own_stays(model, photo_folder, tmp_path):
     (tmp_path / "features").mkdir()
     (tmp_path / "features" / "mine.txt").write_text("kept")
