@@ -60,8 +60,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
             no `callbacks`, which would see the rest of the model only. True or a `kt.Store`: in any case; False: never.
             With `deterministic`, "auto" and True compute in TensorFlow.
         deterministic: whether TensorFlow is told to give the same bits each time, for the rest of the process.
-        callbacks: further Keras callbacks, begun and ended once in each phase; of several workers the chief alone may have
-            those that only write. With a `LearningRateScheduler` or
+        callbacks: further Keras callbacks, begun and ended once in each phase, and begun anew by a run that goes on; of several
+            workers the chief alone may have those that only write. With a `LearningRateScheduler` or
             `ReduceLROnPlateau` among them the rate is theirs. They see the plain model, so that without a learner a loss
             that is NaN ends training after its epoch then, and not at its batch.
         verbose: as in `fit`: "auto", 0, 1 or 2.
@@ -144,12 +144,14 @@ def _run(trained, plan, state, saved, keeper, data, callbacks):
             _restore([*trained.weights, *trained.optimizer.variables], saved)
             saved = None
         elif number > state.phase:
-            state.phase, state.begun, state.phase_over, state.wait = number, state.epoch, False, 0
+            state.phase, state.begun, state.epochs_over, state.phase_over, state.wait = number, state.epoch, False, False, 0
         if not state.phase_over:
-            keeper.begin(trained, name, state.begun + count, rate if name == "head" else rate * _TUNING_RATE)
+            last_epoch = state.epoch if state.epochs_over else state.begun + count  # without one `fit` only ends the phase
+            keeper.begin(trained, name, last_epoch, rate if name == "head" else rate * _TUNING_RATE)
             reduced = learners.of(number) if learners and tuning.takes_features(trained) else None
             _fit(trained, keep, reduced, data, keeper, callbacks)
-        state.phase_over = True
+            state.phase_over = True
+            keeper.write(trained)
     if state.best_weights is not None and keeper.restores:
         _restore(trained.weights, state.best_weights)
     state.finished = True
@@ -241,7 +243,7 @@ class _Keeper(keras.callbacks.Callback):
         state, count = self.state, self.last_epoch - self.state.begun
         model = model_of(self.network)
         trainable = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-        if verbose:
+        if verbose and state.epoch < self.last_epoch:
             print(f"Phase {self.name!r}: {count} epochs"
                   + f", from epoch {state.epoch + 1} on" * (state.epoch > state.begun)
                   + f"; {trainable:,} of {model.count_params():,} parameters train"
@@ -272,7 +274,7 @@ class _Keeper(keras.callbacks.Callback):
             state.best_weights = [w.numpy() for w in self.network.weights]
         if loss is not None and self.restores and state.wait >= _PATIENCE:
             self.model.stop_training = True
-        state.phase_over = self.model.stop_training or state.epoch == self.last_epoch
+        state.epochs_over = self.model.stop_training or state.epoch == self.last_epoch
         self.write(self.network)
 
     def write(self, model):

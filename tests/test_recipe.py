@@ -15,7 +15,7 @@ import tensorflow as tf
 import keras_transfer as kt
 from keras_transfer.multitask.sharing.mmoe import MMoE
 from keras_transfer.blocks import last_quarter
-from support import colour_task, run_python
+from support import colour_task, run_python, values
 
 
 @pytest.fixture
@@ -600,6 +600,38 @@ class Stop(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == self.epochs:
             raise KeyboardInterrupt
+
+
+class StopAtTheEnd(keras.callbacks.Callback):
+    def on_train_end(self, logs=None):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("when", ["before fit returns", "after it"])
+def test_killed_between_the_phases_it_goes_on_from_what_the_first_one_ended_with(small_backbone, tmp_path, when, cache):
+    """The end of `fit` puts averages in the place of the weights."""
+
+    def run(directory, callbacks=(), interrupted=False):
+        keras.utils.set_random_seed(2)
+        model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+        model.compile(optimizer=keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.9), **kt.objectives(model))
+        begun = values(model)
+
+        def last(model):
+            kt.unfreeze(model, "block_3")
+            if interrupted and not all(map(np.array_equal, begun, values(model))):
+                raise KeyboardInterrupt
+
+        options = {"head_epochs": 2, "epochs": 1, "last": last, "directory": directory, "seed": 1, "verbose": 0, "cache": cache}
+        return kt.fine_tune(model, colour_task(64), callbacks=callbacks, **options).history, values(model)
+
+    expected, weights = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", *([[StopAtTheEnd()]] if when == "before fit returns" else [(), True]))
+    history, again = run(tmp_path / "killed")
+    assert history["phase"] == ["head", "head", "tune"] and history["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert all(np.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(weights, again, strict=True))
 
 
 @pytest.mark.parametrize(
