@@ -93,10 +93,14 @@ def built_for(optimizer):
 
 
 def replace_optimizer(model, optimizer):
-    """Puts `optimizer` into a compiled `model`, wrapped for loss scaling if the old one was."""
-    scales = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    model.optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if scales else optimizer
-    model._compile_config.config["optimizer"] = model.optimizer
+    """Puts `optimizer` into a compiled `model`."""
+    model.optimizer = model._compile_config.config["optimizer"] = optimizer
+
+
+def carry_exclusions(old, new):
+    """Tells an optimizer what another has been told by `exclude_from_weight_decay`, which is in no config."""
+    names = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
+    vars(new).update({name: vars(old)[name] for name in names if name in vars(old)})
 
 
 def inner(optimizer):

@@ -1,10 +1,12 @@
 """What the workers of a cluster must be of one mind about before they train."""
+import hashlib
 import json
 
 import keras
 
 from . import distributing
 from .fitting import info_of
+from .store import keys
 
 RATE_CALLBACKS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 STEERING = (*RATE_CALLBACKS, keras.callbacks.EarlyStopping, keras.callbacks.TerminateOnNaN)
@@ -29,7 +31,12 @@ def agreed(directory, callbacks, strategy):
     return chiefs if directory is None else directory, distributing.anywhere(bool(callbacks), strategy)
 
 
-def fingerprint_of(train, strategy):
-    """Of the data of the chief: on other machines the same files may have other times."""
-    own = getattr(info_of(train), "fingerprint", None)
+def fingerprint_of(data, strategy):
+    """What tells arrays and sets of `kt.data` from others, None for any other set or none.
+
+    It is that of the chief: on other machines the same files may have other times, and each may have arrays of its own.
+    """
+    own = getattr(info_of(data), "fingerprint", None)
+    if isinstance(data, tuple) and distributing.is_chief(strategy):
+        own = keys.of_elements(hashlib.sha256(), data).hexdigest()
     return distributing.from_chief((own or "").encode(), strategy).decode() or None

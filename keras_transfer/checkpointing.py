@@ -26,7 +26,8 @@ class RunState:
         phase: the number of the phase that the run is in.
         begun: the number of epochs done before this phase.
         epoch: the number of epochs done in all phases.
-        phase_over: whether the phase has ended, by its number of epochs or early.
+        epochs_over: whether the phase has had its last epoch, by their number or early.
+        phase_over: whether `fit` has returned after that, which may still change weights: to their averages, to the best.
         finished: whether the whole run has ended.
         wait: epochs of this phase without a better validation loss.
         best: the lowest validation loss so far, None before the first.
@@ -39,6 +40,7 @@ class RunState:
     phase: int = 0
     begun: int = 0
     epoch: int = 0
+    epochs_over: bool = False
     phase_over: bool = False
     finished: bool = False
     wait: int = 0

@@ -16,7 +16,8 @@ def find_learning_rate(model, dataset, *, lowest=1e-6, highest=1.0, steps=100):
 
     The range test of Smith (2017, arXiv:1506.01186): the rate grows geometrically from `lowest` to `highest`, and
     the test ends early once the smoothed loss is four times its lowest. Suggested is the rate where the loss falls
-    fastest against the logarithm of the rate. Weights, optimizer and random states are as before on return.
+    fastest against the logarithm of the rate. Weights, optimizer and random states are as before on return. It
+    goes step by step, whatever the model's `steps_per_execution`.
 
     Args:
         model: what `kt.attach` returned. Compiled: its loss and optimizer are used; else `objectives` and Adam.
@@ -50,12 +51,22 @@ def find_learning_rate(model, dataset, *, lowest=1e-6, highest=1.0, steps=100):
             model.optimizer.build(model.trainable_variables)
     sweep = _Sweep(np.geomspace(lowest, highest, steps), optimizer)
     before = [(v, v.numpy()) for v in [*model.variables, *model.optimizer.variables]]
+    at_once = model.steps_per_execution
     try:
+        _run_at_once(model, 1)  # the rate moves between calls only
         model.fit(dataset.repeat(), steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0, callbacks=[sweep])
     finally:
+        _run_at_once(model, at_once)
         for variable, value in before:
             variable.assign(value)
     return LearningRates.from_losses(sweep.rates[:len(sweep.losses)], sweep.losses)
+
+
+def _run_at_once(model, steps):
+    """Sets how many steps run in one call, and makes the function anew that was made for another number."""
+    if model.steps_per_execution != steps:
+        model.steps_per_execution = steps
+        model.make_train_function(force=True)
 
 
 @dataclasses.dataclass

@@ -30,14 +30,13 @@ def layerwise(optimizer, model, decay=0.8):
     """
     if not 0 < decay <= 1:
         raise ValueError(f"`decay` must be over 0 and at most 1. Received: {decay!r}")
-    optimizer = _compat.inner(keras.optimizers.get(optimizer))
-    base = getattr(type(optimizer), "base", type(optimizer))
+    optimizer = keras.optimizers.get(optimizer)
+    base = _base(_compat.inner(optimizer))
     if issubclass(base, keras.optimizers.MultiOptimizer):
         raise ValueError("`optimizer` is a MultiOptimizer, which already has an optimizer for each variable. "
                          "Give one optimizer, such as keras.optimizers.Adam(1e-4).")
-    config = {**optimizer.get_config(), "multipliers": multipliers(model, decay)}
     with model.distribute_strategy.scope():
-        new = _class_for(base).from_config(config)
+        new = _like(optimizer, _class_for(base), multipliers=multipliers(model, decay))
         new.build(model.trainable_variables)
         carry_moments(getattr(model, "optimizer", None), new)
     return new
@@ -74,9 +73,18 @@ def carry_moments(old, new):
 
 
 def remade(optimizer, **changes):
-    """Returns a fresh, unbuilt optimizer with the settings of `optimizer`, loss scaling left out."""
-    optimizer = _compat.inner(optimizer)
-    return type(optimizer).from_config({**optimizer.get_config(), **changes})
+    """Returns a fresh, unbuilt optimizer with the settings of `optimizer`."""
+    return _like(optimizer, type(_compat.inner(optimizer)), **changes)
+
+
+def _like(optimizer, kind, **changes):
+    """An optimizer of the class `kind` with the settings of `optimizer`, scaling the loss as that does."""
+    inner = _compat.inner(optimizer)
+    new = kind.from_config({**inner.get_config(), **changes})
+    _compat.carry_exclusions(inner, new)
+    if inner is optimizer:
+        return new
+    return type(optimizer)(new, optimizer.initial_scale, optimizer.dynamic_growth_steps, name=optimizer.name)
 
 
 def _by_path(optimizer):

@@ -33,7 +33,7 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     Hutter 2017, arXiv:1608.03983) and is lower from block to block (`kt.layerwise`); batch norms stay frozen.
     With `validation`, a phase ends after 5 epochs without a lower validation loss (give a
     `keras.callbacks.EarlyStopping` of your own to have it otherwise), and the best weights of all epochs are in the
-    model on return; it is then compiled, and `evaluate` works.
+    model on return; it is then compiled with the settings it began with, so that another call begins at the same rate.
 
     With a `directory`, a run that was killed goes on from its last whole epoch when the same call is made again, and
     one that has ended is restored at once. For the data sets of `kt.data`, shuffling, augmentation and dropout depend
@@ -52,16 +52,16 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
             a function that sets the flags of the model: `lambda m: kt.unfreeze(m, "block11", norms=True)`.
         directory: a folder for the checkpoint, made if needed. Of several workers (`kt.strategy`) the chief alone
             writes and reads it and tells the others, so it may be on its own disk, and they need none. A checkpoint of
-            other epochs, seed, data or network is refused, and a folder that another run uses; the settings of the
-            optimizer are not compared.
+            other epochs, seed, data, validation or network is refused, and a folder that another run uses; not compared are
+            the settings of the optimizer, and the elements of a `tf.data.Dataset` that isn't of kt.data or a `PyDataset`.
         seed: a whole number for `keras.utils.set_random_seed`; None: drawn anew, or 0 if deterministic.
         cache: whether what is frozen is computed once instead of in every epoch (see `kt.cache_features`). "auto": where
             that changes nothing, for sets of kt.data without random augmentation and for arrays without NaN, if there are
             no `callbacks`, which would see the rest of the model only. True or a `kt.Store`: in any case; False: never.
             With `deterministic`, "auto" and True compute in TensorFlow.
         deterministic: whether TensorFlow is told to give the same bits each time, for the rest of the process.
-        callbacks: further Keras callbacks, begun and ended once in each phase; of several workers the chief alone may have
-            those that only write. With a `LearningRateScheduler` or
+        callbacks: further Keras callbacks, begun and ended once in each phase, and begun anew by a run that goes on; of several
+            workers the chief alone may have those that only write. With a `LearningRateScheduler` or
             `ReduceLROnPlateau` among them the rate is theirs. They see the plain model, so that without a learner a loss
             that is NaN ends training after its epoch then, and not at its batch.
         verbose: as in `fit`: "auto", 0, 1 or 2.
@@ -98,7 +98,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     state = RunState({"head_epochs": head_epochs, "epochs": epochs, "seed": seed,
                       "last": "a function" if callable(last) else last,
                       "weights": len(model.weights), "parameters": model.count_params(),
-                      "data": fingerprint_of(train, strategy),
+                      **{name: fingerprint_of(part, strategy) for name, part in [("data", train), ("validation", validation)]
+                         if directory is not None},
                       "weighting": tuning.described(trained)}, drawn)
     data = {"train": train, "validation": validation, "verbose": verbose, "cache": cache, "directory": directory,
             "watched": watched}
@@ -129,8 +130,8 @@ def _plan(model, head_epochs, epochs, last):
 
 def _run(trained, plan, state, saved, keeper, data, callbacks):
     model, keep = model_of(trained), _settings(trained)
-    given = _compat.inner(keep.pop("optimizer", None) or keras.optimizers.Adam())
-    rate = given.get_config()["learning_rate"]
+    given = keep.pop("optimizer", None) or keras.optimizers.Adam()
+    rate = _compat.inner(given).get_config()["learning_rate"]
     rate = math.nan if isinstance(rate, dict) else rate  # of a schedule: what it should become is not ours to guess
     learners = _learners(model, [set_flags for _, _, set_flags in plan], data)
     for number, (name, count, set_flags) in enumerate(plan):
@@ -138,26 +139,27 @@ def _run(trained, plan, state, saved, keeper, data, callbacks):
             continue
         set_flags(model)
         tuning.reset_metrics(keep)
-        trained.compile(optimizer=_optimizer(trained, given, name, rate), **keep)
-        if not trained.optimizer.built:  # what scales the loss for float16 has variables of its own
-            trained.optimizer.build(trained.trainable_variables)
+        _compile(trained, given if name == "head" else _tuning(given, trained, rate), keep, trained)
         if saved is not None:
             _restore([*trained.weights, *trained.optimizer.variables], saved)
             saved = None
         elif number > state.phase:
-            state.phase, state.begun, state.phase_over, state.wait = number, state.epoch, False, 0
+            state.phase, state.begun, state.epochs_over, state.phase_over, state.wait = number, state.epoch, False, False, 0
         if not state.phase_over:
-            keeper.begin(trained, name, state.begun + count, rate if name == "head" else rate * _TUNING_RATE)
+            last_epoch = state.epoch if state.epochs_over else state.begun + count  # without one `fit` only ends the phase
+            keeper.begin(trained, name, last_epoch, rate if name == "head" else rate * _TUNING_RATE)
             reduced = learners.of(number) if learners and tuning.takes_features(trained) else None
             _fit(trained, keep, reduced, data, keeper, callbacks)
-        state.phase_over = True
+            state.phase_over = True
+            keeper.write(trained)
     if state.best_weights is not None and keeper.restores:
         _restore(trained.weights, state.best_weights)
     state.finished = True
     keeper.write(trained)
     tuning.reset_metrics(keep)
+    _compile(trained, given, keep, trained)
     if trained is not model:
-        model.compile(optimizer=_made(trained.optimizer, model.trainable_variables, trained), **tuning.with_own_metrics(keep))
+        _compile(model, given, tuning.with_own_metrics(keep), trained)
     if data["directory"] is not None and distributing.is_chief(model.distribute_strategy):
         shutil.rmtree(pathlib.Path(data["directory"], FEATURES), ignore_errors=True)
 
@@ -168,21 +170,20 @@ def _settings(trained):
     return _compat.compile_arguments(compiled[0]) if compiled else objectives(trained)
 
 
-def _optimizer(trained, given, phase, rate):
-    """A new optimizer with the settings given, built, and with the moments that the one before has."""
-    if phase == "tune":
-        given = given if math.isnan(rate) else remade(given, learning_rate=rate * _TUNING_RATE)
-        given = layerwise(given, trained)
-    return _made(given, trained.trainable_variables, trained)
+def _tuning(given, trained, rate):
+    """The optimizer of the second phase."""
+    return layerwise(given if math.isnan(rate) else remade(given, learning_rate=rate * _TUNING_RATE), trained)
 
 
-def _made(given, variables, before):
-    """An optimizer with the settings given for `variables`, with the moments that `before` has, if it's compiled."""
+def _compile(network, given, keep, before):
+    """Compiles with a new optimizer of the settings given, built, and with the moments that `before` has, if it's compiled."""
     optimizer = remade(given)
-    optimizer.build(variables)
+    optimizer.build(network.trainable_variables)
     if before.compiled:
         carry_moments(before.optimizer, optimizer)
-    return optimizer
+    network.compile(optimizer=optimizer, **keep)
+    if not network.optimizer.built:  # what scales the loss for float16 has variables of its own
+        network.optimizer.build(network.trainable_variables)
 
 
 def _cache(cache, watched, deterministic):
@@ -242,7 +243,7 @@ class _Keeper(keras.callbacks.Callback):
         state, count = self.state, self.last_epoch - self.state.begun
         model = model_of(self.network)
         trainable = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-        if verbose:
+        if verbose and state.epoch < self.last_epoch:
             print(f"Phase {self.name!r}: {count} epochs"
                   + f", from epoch {state.epoch + 1} on" * (state.epoch > state.begun)
                   + f"; {trainable:,} of {model.count_params():,} parameters train"
@@ -265,14 +266,15 @@ class _Keeper(keras.callbacks.Callback):
         rate = float(keras.ops.convert_to_numpy(_compat.inner(self.model.optimizer).learning_rate))
         lacking = dict.fromkeys([k for k in state.history if k not in logs], math.nan)  # as weights of a phase that has none
         state.history |= {k: [math.nan] * state.epoch for k in logs if k not in state.history}
-        state.log(**lacking | {k: float(v) for k, v in logs.items()} | {"learning_rate": rate, "phase": self.name})
+        plain = {k: keras.ops.convert_to_numpy(v).tolist() for k, v in logs.items()}  # some metrics give several numbers
+        state.log(**lacking | plain | {"learning_rate": rate, "phase": self.name})
         state.epoch, state.wait = epoch + 1, state.wait + 1
         if loss is not None and (state.best is None or loss < state.best):
             state.best, state.wait = float(loss), 0
             state.best_weights = [w.numpy() for w in self.network.weights]
         if loss is not None and self.restores and state.wait >= _PATIENCE:
             self.model.stop_training = True
-        state.phase_over = self.model.stop_training or state.epoch == self.last_epoch
+        state.epochs_over = self.model.stop_training or state.epoch == self.last_epoch
         self.write(self.network)
 
     def write(self, model):

@@ -4,6 +4,7 @@ import os
 import shutil
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -18,7 +19,15 @@ def test_a_process_alone_agrees_with_itself(photo_folder, tmp_path):
     assert agreed(tmp_path, [keras.callbacks.EarlyStopping()], alone) == (tmp_path, True)
     train, _, _ = kt.data.photos(photo_folder, size=16)
     assert fingerprint_of(train, alone) == kt.data.info(train).fingerprint
-    assert fingerprint_of(train.take(1), alone) is None
+    assert fingerprint_of(train.take(1), alone) is None and fingerprint_of(None, alone) is None
+
+
+def test_arrays_are_told_apart_by_all_that_they_hold():
+    x, y, weights = np.arange(12.0).reshape(4, 3), np.arange(4), np.ones(4)
+    texts = np.array(["a", "b", "c", "d"], object)
+    sets = [(x, y), (x + 1, y), (x, y + 1), (x.astype("float32"), y), (x, y, weights), (x, {"one": y, "two": y}), (texts, y)]
+    found = [fingerprint_of(one, tf.distribute.get_strategy()) for one in sets]
+    assert len(set(found)) == len(sets) and fingerprint_of((x.copy(), y.copy()), tf.distribute.get_strategy()) == found[0]
 
 
 @pytest.mark.slow

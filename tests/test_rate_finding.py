@@ -96,6 +96,23 @@ def test_a_schedule_is_refused(model, dataset):
         kt.find_learning_rate(model, dataset)
 
 
+@pytest.mark.parametrize("fitted", [False, True])
+def test_several_steps_in_one_call_change_nothing(small_backbone, dataset, fitted):
+    found = []
+    for steps in (1, 4):
+        keras.utils.set_random_seed(2)
+        model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+        model.compile(optimizer="adam", steps_per_execution=steps, **kt.objectives(model))
+        if fitted:
+            model.fit(dataset, verbose=0, shuffle=False)
+        found.append(kt.find_learning_rate(model, dataset, steps=12))
+        seen = []
+        model.fit(dataset.repeat(), steps_per_epoch=8, verbose=0,
+                  callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))])
+        assert model.steps_per_execution == steps and len(seen) == 8 // steps
+    assert np.allclose(found[0].rates, found[1].rates) and np.allclose(found[0].losses, found[1].losses, rtol=1e-3)
+
+
 def test_an_optimizer_that_scales_the_loss_is_left_as_it_was(model, dataset):
     model.compile(optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01)), **kt.objectives(model))
     model.fit(dataset, verbose=0)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
-from keras_transfer.rates import _CLASSES, carry_moments, multipliers
+from keras_transfer.rates import _CLASSES, carry_moments, multipliers, remade
 from support import colour_task, values
 
 
@@ -87,12 +87,37 @@ def test_compile_options_change_nothing(small_backbone, options):
 
 def test_mixed_float16_schedule_and_ema_survive(model):
     schedule = keras.optimizers.schedules.CosineDecay(0.01, 100)
-    made = kt.layerwise(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(schedule, use_ema=True)), model)
+    made = kt.layerwise(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(schedule, use_ema=True)), model).inner_optimizer
     assert type(made).__name__ == "LayerwiseSGD" and made.use_ema
     assert isinstance(made.get_config()["learning_rate"], dict)
     scaled = keras.optimizers.LossScaleOptimizer(made)
     model.compile(optimizer=scaled, **kt.objectives(model))
     assert np.isfinite(model.fit(*colour_task(8), verbose=0).history["loss"][0])
+
+
+@pytest.mark.parametrize("make", [lambda given, model: remade(given), kt.layerwise])
+def test_settings_that_are_in_no_config_survive(model, make):
+    given = keras.optimizers.SGD(0.1, weight_decay=0.5)
+    given.exclude_from_weight_decay(var_names=["bias"])
+    optimizer = make(given, model)
+    if not optimizer.built:
+        optimizer.build(model.trainable_variables)
+    kernel, bias = model.trainable_variables[-2:]
+    for variable in (kernel, bias):
+        variable.assign(np.ones(variable.shape))
+    optimizer.apply([np.zeros(v.shape, "float32") for v in model.trainable_variables], model.trainable_variables)
+    assert np.allclose(kernel, 0.95) and np.array_equal(bias, np.ones(3))
+
+
+@pytest.mark.parametrize("make", [lambda given, model: remade(given), kt.layerwise])
+def test_a_loss_is_scaled_as_before(model, make):
+    made = make(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), 8.0, 50), model)
+    assert type(made) is keras.optimizers.LossScaleOptimizer and isinstance(made.inner_optimizer, keras.optimizers.SGD)
+    assert (made.initial_scale, made.dynamic_growth_steps) == (8.0, 50)
+    before = model.get_layer("classifier").weights[0].numpy()
+    model.compile(optimizer=made, **kt.objectives(model))
+    model.fit(*colour_task(8), verbose=0)
+    assert float(made.dynamic_scale.numpy()) == 8.0 and not np.array_equal(before, model.get_layer("classifier").weights[0])
 
 
 def test_moments_of_what_already_trained_are_kept(model):

@@ -15,7 +15,7 @@ import tensorflow as tf
 import keras_transfer as kt
 from keras_transfer.multitask.sharing.mmoe import MMoE
 from keras_transfer.blocks import last_quarter
-from support import colour_task, run_python
+from support import colour_task, run_python, values
 
 
 @pytest.fixture
@@ -174,7 +174,32 @@ def test_a_compiled_model_keeps_its_loss_metrics_and_optimizer(model):
     history = kt.fine_tune(model, (x, y), head_epochs=1, epochs=1, seed=1, verbose=0)
     assert set(history.history) == {"loss", "top2", "learning_rate", "phase"}
     assert history.history["learning_rate"] == pytest.approx([0.05, 0.005])
-    assert type(model.optimizer).__name__ == "LayerwiseSGD" and model.optimizer.momentum == 0.9
+    assert type(model.optimizer) is keras.optimizers.SGD and model.optimizer.momentum == 0.9
+
+
+@pytest.mark.parametrize("between", [lambda model, path: model, lambda model, path: model.save(path) or kt.load(path)])
+def test_a_second_call_begins_at_the_rate_of_the_first_and_with_its_moments(model, tmp_path, between):
+    model.compile(optimizer=keras.optimizers.SGD(0.05, momentum=0.9), **kt.objectives(model))
+    for _ in range(2):
+        history = kt.fine_tune(model, colour_task(16), head_epochs=1, epochs=5, seed=1, verbose=0).history
+        assert history["learning_rate"][:2] == pytest.approx([0.05, 0.005])
+        assert float(model.optimizer.learning_rate) == pytest.approx(0.05)
+        assert all(v.numpy().any() for v in model.optimizer.variables if "momentum" in v.path)
+        model = between(model, tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_the_scale_of_the_loss_is_kept(small_backbone, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+        scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(), initial_scale=8.0)
+        model.compile(optimizer=scaled, **kt.objectives(model))
+        kt.fine_tune(model, colour_task(8), head_epochs=1, epochs=1, seed=1, verbose=0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model.optimizer.initial_scale == float(model.optimizer.dynamic_scale.numpy()) == 8.0
+    assert type(model.optimizer.inner_optimizer) is keras.optimizers.Adam
 
 
 def test_a_schedule_is_kept(model):
@@ -214,6 +239,18 @@ def test_moments_of_the_head_are_kept_between_the_phases(model):
     assert len(seen["end"][0]) == 2 and all(
         np.array_equal(a, b) and a.any() for a, b in zip(seen["end"][0], seen["begin"][1])
     )
+
+
+def test_a_metric_may_give_several_numbers(small_backbone, tmp_path):
+    def run():
+        head = kt.heads.MultiLabel(3, metrics=[keras.metrics.F1Score(threshold=0.5)])
+        x, y = colour_task(8)
+        data, rest = (x, np.eye(3, dtype="float32")[y]), {"seed": 1, "directory": tmp_path, "verbose": 0}
+        return kt.fine_tune(kt.attach(small_backbone(), head), data, data, head_epochs=1, epochs=1, **rest).history
+
+    history = run()
+    assert np.shape(history["f1_score"]) == np.shape(history["val_f1_score"]) == (2, 3)
+    assert run() == history  # ended, and restored
 
 
 def test_metrics_of_a_phase_count_its_own_rows_only(model, photo_folder):
@@ -413,6 +450,20 @@ def test_a_checkpoint_of_another_run_is_refused(small_backbone, photo_folder, tm
         kt.fine_tune(model, train, valid, head_epochs=1, epochs=0, directory=tmp_path, seed=2, verbose=0)
 
 
+def test_a_checkpoint_of_other_arrays_is_refused(small_backbone, tmp_path):
+    (x, y), options = colour_task(8), {"head_epochs": 1, "epochs": 0, "directory": tmp_path, "seed": 1, "verbose": 0}
+
+    def run(*data):
+        return kt.fine_tune(kt.attach(small_backbone(), kt.heads.Classifier(3)), *data, **options).history
+
+    history = run((x, y), (x, y))
+    with pytest.raises(ValueError, match="is of another run: data was '.*' and is '[^;]*. Give the same settings"):
+        run((x + 5, y), (x, y))
+    with pytest.raises(ValueError, match="is of another run: validation was '.*' and is '[^;]*. Give the same settings"):
+        run((x, y), (x, (y + 1) % 3))
+    assert run((x.copy(), y), (x, y.copy())) == history
+
+
 def test_a_folder_features_of_the_callers_own_stays(model, photo_folder, tmp_path):
     (tmp_path / "features").mkdir()
     (tmp_path / "features" / "mine.txt").write_text("kept")
@@ -524,7 +575,8 @@ def test_a_learner_and_its_model_are_trained_on_return(small_backbone, tmp_path)
     x, y = two_tasks(16, 1)
     history = kt.fine_tune(learner, two_tasks(40), two_tasks(16, 1), head_epochs=2, epochs=1, seed=1, verbose=0)
     assert history.history["learning_rate"] == pytest.approx([0.05, 0.05, 0.005])
-    assert type(learner.optimizer).__name__ == type(model.optimizer).__name__ == "LayerwiseSGD"
+    assert type(learner.optimizer) is type(model.optimizer) is keras.optimizers.SGD
+    assert [float(one.optimizer.learning_rate) for one in (learner, model)] == pytest.approx([0.05, 0.05])
     scores = [one.evaluate(x, y, verbose=0, return_dict=True) for one in (learner, model)]
     assert scores[0] == pytest.approx(scores[1])
     right = (model.predict(x, verbose=0)["colour"].argmax(-1) == y["colour"])[y["colour"] >= 0]
@@ -548,6 +600,38 @@ class Stop(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == self.epochs:
             raise KeyboardInterrupt
+
+
+class StopAtTheEnd(keras.callbacks.Callback):
+    def on_train_end(self, logs=None):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("when", ["before fit returns", "after it"])
+def test_killed_between_the_phases_it_goes_on_from_what_the_first_one_ended_with(small_backbone, tmp_path, when, cache):
+    """The end of `fit` puts averages in the place of the weights."""
+
+    def run(directory, callbacks=(), interrupted=False):
+        keras.utils.set_random_seed(2)
+        model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+        model.compile(optimizer=keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.9), **kt.objectives(model))
+        begun = values(model)
+
+        def last(model):
+            kt.unfreeze(model, "block_3")
+            if interrupted and not all(map(np.array_equal, begun, values(model))):
+                raise KeyboardInterrupt
+
+        options = {"head_epochs": 2, "epochs": 1, "last": last, "directory": directory, "seed": 1, "verbose": 0, "cache": cache}
+        return kt.fine_tune(model, colour_task(64), callbacks=callbacks, **options).history, values(model)
+
+    expected, weights = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", *([[StopAtTheEnd()]] if when == "before fit returns" else [(), True]))
+    history, again = run(tmp_path / "killed")
+    assert history["phase"] == ["head", "head", "tune"] and history["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert all(np.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(weights, again, strict=True))
 
 
 @pytest.mark.parametrize(
