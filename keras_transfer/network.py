@@ -7,6 +7,8 @@ import keras
 from . import _check, _compat
 from .replicating import on_real_rows, without_empty_batches
 
+_METHODS = ("call", "train_step", "test_step", "compute_loss", "compute_metrics")  # that `fit` and `evaluate` call
+
 
 @keras.saving.register_keras_serializable("keras_transfer")
 class Network(_compat.Replicated, keras.Model):
@@ -69,6 +71,24 @@ class Learner(keras.Model):
 def model_of(model):
     """Returns the model that a learner trains, or `model` itself."""
     return model.model if isinstance(model, Learner) else model
+
+
+def own_method(model):
+    """Returns the name of a method in which `model` trains in a way of its own, neither Keras's nor ours; None if it doesn't.
+
+    Args:
+        model: a model, or a learner: then of either.
+    """
+    owners = [cls for each in (model, model_of(model)) for cls in type(each).__mro__
+              if cls.__module__.split(".")[0] not in ("keras", "keras_transfer")]
+    return next((name for name in _METHODS if any(name in vars(owner) for owner in owners)), None)
+
+
+def check_methods(model):
+    """Refuses a model or learner with a method of its own where the rest of it, on features, would train without that."""
+    if (name := own_method(model)) is not None:
+        raise ValueError(f"The model has a method `{name}` of its own, without which the rest of it would train on features. "
+                         "Train all of it without features: in `kt.fine_tune` that is cache=False.")
 
 
 def trainable_flags(model):

@@ -14,7 +14,7 @@ from .checkpointing import RunState, owned
 from .fitting import check_data, check_loss, count_batches, info_of, needed_by
 from .freezing import freeze, unfreeze
 from .multitask import tuning
-from .network import model_of
+from .network import check_methods, model_of, own_method
 from .rates import carry_moments, layerwise, remade
 from .store.caching import Store
 from .store.phases import Phases
@@ -57,8 +57,9 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         seed: a whole number for `keras.utils.set_random_seed`; None: drawn anew, or 0 if deterministic.
         cache: whether what is frozen is computed once instead of in every epoch (see `kt.cache_features`). "auto": where
             that changes nothing, for sets of kt.data without random augmentation and for arrays without NaN, if there are
-            no `callbacks`, which would see the rest of the model only. True or a `kt.Store`: in any case; False: never.
-            With `deterministic`, "auto" and True compute in TensorFlow.
+            no `callbacks`, which would see the rest of the model only, and the model has no `train_step`, `compute_loss`
+            or the like of its own, which is refused else. True or a `kt.Store`: in any case; False: never. With
+            `deterministic`, "auto" and True compute in TensorFlow.
         deterministic: whether TensorFlow is told to give the same bits each time, for the rest of the process.
         callbacks: further Keras callbacks, begun and ended once in each phase, and begun anew by a run that goes on; of several
             workers the chief alone may have those that only write. With a `LearningRateScheduler` or
@@ -86,7 +87,7 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     train = check_data(model, train, "train", labelled=True)
     validation = check_data(model, validation, "validation", needed_by(callbacks))
     directory, watched = agreed(directory, callbacks, strategy)
-    cache = _cache(cache, watched, deterministic)
+    cache = _cache(cache, trained, watched, deterministic)
     if deterministic:
         import tensorflow as tf
 
@@ -186,10 +187,11 @@ def _compile(network, given, keep, before):
         network.optimizer.build(network.trainable_variables)
 
 
-def _cache(cache, watched, deterministic):
+def _cache(cache, trained, watched, deterministic):
     """Returns (store, whether only where it's exact), or None for no cache."""
-    if cache is False or cache == "auto" and watched:
+    if cache is False or cache == "auto" and (watched or own_method(trained)):
         return None
+    check_methods(trained)
     if isinstance(cache, Store):
         return cache, False
     if cache is not True and cache != "auto":

@@ -6,7 +6,7 @@ import pytest
 
 import keras_transfer as kt
 from support import colour_task, pixels, run_python, values
-from keras_transfer.network import Network, own_state, told_apart, trainable_flags
+from keras_transfer.network import Network, check_methods, own_method, own_state, told_apart, trainable_flags
 
 
 @pytest.fixture
@@ -197,3 +197,35 @@ def test_told_apart_gives_each_a_name_until_all_have_their_own_again():
         assert layers[1].name == "b" and layers[3].name == "a_1"
         raise RuntimeError
     assert [layer.name for layer in layers] == names
+
+
+# --- methods of its own
+
+
+def joined(small_backbone):
+    return kt.attach(small_backbone(), {"a": kt.heads.Regressor(), "b": kt.heads.Regressor()})
+
+
+MAKE = {
+    keras.Model: lambda kind, model: kind(model.input, model.output),
+    keras.Sequential: lambda kind, model: kind([keras.Input((2,)), keras.layers.Dense(1)]),
+    Network: lambda kind, model: kind(model.input, model.output),
+    kt.MultiTask: lambda kind, model: kind(model),
+}
+
+
+@pytest.mark.parametrize("name", ["call", "train_step", "test_step", "compute_loss", "compute_metrics"])
+@pytest.mark.parametrize("kind", MAKE)
+def test_a_method_of_training_that_a_class_brings_is_found(name, kind, small_backbone):
+    model, mixin = joined(small_backbone), type("Mixin", (), {name: lambda self, *args, **options: None})
+    own, ours = MAKE[kind](type("Own", (mixin, kind), {}), model), MAKE[kind](kind, model)
+    assert own_method(own) == name and own_method(ours) is None
+    check_methods(ours)
+    with pytest.raises(ValueError, match=f"The model has a method `{name}` of its own, .* that is cache=False"):
+        check_methods(own)
+
+
+def test_a_method_of_the_model_that_a_learner_trains_is_found(small_backbone):
+    own = type("Own", (Network,), {"call": lambda self, x, training=None, mask=None: Network.call(self, x, training, mask)})
+    model = joined(small_backbone)
+    assert own_method(kt.MultiTask(own(model.input, model.output))) == "call"

@@ -15,6 +15,7 @@ import tensorflow as tf
 import keras_transfer as kt
 from keras_transfer.multitask.sharing.mmoe import MMoE
 from keras_transfer.blocks import last_quarter
+from keras_transfer.network import Network
 from support import colour_task, run_python, values
 
 
@@ -116,6 +117,30 @@ def test_what_is_cached_and_when(model, photo_folder, tmp_path, capsys):
         said(train, cache=3)
     assert said(train, directory=tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.npz"]  # the features went when the run had ended
+
+
+@pytest.mark.parametrize("kind", [keras.Model, Network])
+def test_a_loss_of_the_models_own_is_kept_in_both_phases(kind, small_backbone):
+    class Tenfold(kind):
+        def compute_loss(self, *args, **options):
+            return 10 * super().compute_loss(*args, **options)
+
+    x, y, found = *colour_task(20), []
+    options = {"head_epochs": 1, "epochs": 1, "last": "block_3", "seed": 1, "verbose": 0}
+    for make, cache in ((Tenfold, "auto"), (Tenfold, False), (kind, False)):
+        keras.utils.set_random_seed(0)
+        ours = kt.attach(small_backbone(), kt.heads.Classifier(3))
+        model = make(ours.input, ours.output)
+        model.compile("sgd", **kt.objectives(ours))
+        before = model.get_weights()
+        found.append(kt.fine_tune(model, (x, y), cache=cache, **options).history["loss"])
+    assert found[0] == found[1] and found[0][0] > 3 * found[2][0]
+    model = Tenfold(ours.input, ours.output)
+    model.set_weights(before)
+    for cache in (True, kt.Store(engine="tensorflow")):
+        with pytest.raises(ValueError, match="The model has a method `compute_loss` of its own"):
+            kt.fine_tune(model, (x, y), cache=cache, **options)
+    assert all(map(np.array_equal, model.get_weights(), before))
 
 
 def test_without_room_nothing_is_cached(model, photo_folder, monkeypatch, capsys):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from .. import _check, _compat, blocks
 from ..assembling import heads_of, objectives
 from ..fitting import check_data
-from ..network import Network, model_of, told_apart
+from ..network import Network, model_of, own_method, told_apart
 from ..rates import remade
 from ..store import Store, cache_features, split
 from . import comparing
@@ -197,7 +197,7 @@ def _alone(network, task, backbone):
 
 def _on_features(model, train, validation, directory, store, verbose):
     """What trains, and both data sets for it."""
-    if split(model)[0] is None:
+    if own_method(model) or split(model)[0] is None:
         return model, _batched(train, shuffle=True), validation if validation is None else _batched(validation)
     train, tail = cache_features(model, train, directory, shuffle=True, store=store, verbose=verbose)
     if validation is not None:  # one pass, and no other data set may have its key

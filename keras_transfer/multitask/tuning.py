@@ -2,7 +2,7 @@
 import keras
 
 from .. import _compat
-from ..network import Network, model_of
+from ..network import model_of, own_method
 from .learner import MultiTask
 from .losses import TaskLosses
 from .reaching import shared_variables
@@ -40,9 +40,7 @@ def in_phase(learner, part, settings=None):
 
 def _watched(part, settings):
     """Returns a learner without a weighting; or `part`, if it trains in a way of its own, or by other losses than one a head."""
-    own = any(getattr(type(part), name) not in (getattr(keras.Model, name), getattr(Network, name))
-              for name in ("train_step", "compute_loss", "compute_metrics"))
-    if own:
+    if own_method(part):
         return part
     try:
         learner = MultiTask(part)

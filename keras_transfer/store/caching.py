@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _check, _compat, distributing
 from ..data.describing import described
-from ..network import model_of
+from ..network import check_methods, model_of
 from . import keys, reading, sources
 from .engines.choosing import candidates
 from .engines.tracing import fitted
@@ -80,7 +80,8 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
 
     Raises:
         TypeError: `model` isn't Functional, or `store` no `kt.Store`.
-        ValueError: nothing is frozen; or the data have no end, give other elements in the next pass, or changed meanwhile.
+        ValueError: nothing is frozen; the model has a `train_step`, `compute_loss` or the like of its own, which the rest
+            of it wouldn't; or the data have no end, give other elements in the next pass, or changed meanwhile.
         OSError: the folder can't be written, or has too little space; what was computed stays.
 
     Example:
@@ -89,6 +90,7 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
         >>> tail.compile(optimizer="adam", **kt.objectives(tail))
         >>> tail.fit(features, epochs=30)  # trains the heads of `model`
     """
+    check_methods(model)
     model = _functional(model)
     prefix, tail = split(model)
     if prefix is None:

@@ -1,4 +1,6 @@
 """Several phases of training, whose features come out of one pass over the data."""
+import contextlib
+
 from ..network import own_state
 from .splitting import split
 from .training import is_exact, on_features
@@ -22,9 +24,8 @@ class Phases:
         if number not in self.held:
             wide = None
             if self._serves_both(number):
-                self.flags[number + 1](self.model)
-                self.held[number + 1] = wide = on_features(*self.whole, **self.options)
-                self.flags[number](self.model)
+                with self._in_next(number):
+                    self.held[number + 1] = wide = on_features(*self.whole, **self.options)
             self.held[number] = on_features(*(wide or self.whole), **self.options)
         return self.held.pop(number)
 
@@ -33,7 +34,15 @@ class Phases:
         _, *sets = self.whole
         if number + 1 == len(self.flags) or not all(is_exact(part) for part in sets if part is not None):
             return False
-        self.flags[number + 1](self.model)
-        prefix, _ = split(self.model)
-        self.flags[number](self.model)
+        with self._in_next(number):
+            prefix, _ = split(self.model)
         return prefix is not None and all(own_state(layer) is not True for layer in prefix.layers)
+
+    @contextlib.contextmanager
+    def _in_next(self, number):
+        """Context: the flags are those of the next phase."""
+        compiled = self.model.compiled
+        self.flags[number + 1](self.model)
+        yield
+        self.flags[number](self.model)
+        self.model.compiled = compiled  # a plain Keras model counts as uncompiled when its flags have changed; they're back

@@ -1,5 +1,6 @@
 """A model cut in two where what trains begins."""
 import dataclasses
+import functools
 import math
 
 import keras
@@ -108,7 +109,7 @@ class _Cut:
             state = merged(self.below.get(id(t)) for t in given)
             fixed = (all(id(t) in self.below for t in given) and not self.differs(operation, state)
                      and own_state(operation) is not True and len(self.calls) < self.most
-                     and getattr(operation, "activity_regularizer", None) is None)  # which adds to every loss
+                     and not _adds_to_loss(operation, args, self.as_in_fit(operation, kwargs)))
             if not fixed:
                 self.lost_mask |= kwargs.get("mask") is None and any(map(self.is_masked, given))
                 args, kwargs = keras.tree.map_structure(self.across, (args, kwargs))
@@ -121,10 +122,16 @@ class _Cut:
         return call
 
     def differs(self, operation, state):
-        """Whether a layer that isn't trained runs in training mode nevertheless."""
-        if not takes_training(operation) or _compat.graph(operation) is not None:  # called whole: with `training=False`
+        """Whether a layer that isn't trained runs in training mode nevertheless, or draws in any mode."""
+        if any(map(_always_draws, _layers(operation))):
+            return True
+        if _compat.graph(operation) is not None:  # called whole: with `training=False`
             return False
-        return is_live(operation, state) if self.rests else _may_draw(operation)
+        return takes_training(operation) and is_live(operation, state) if self.rests else _may_draw(operation)
+
+    def as_in_fit(self, operation, kwargs):
+        """The keyword arguments that a frozen layer is called with in training."""
+        return {**kwargs, "training": not self.rests} if takes_training(operation) else kwargs
 
     def is_masked(self, tensor):
         """Whether `tensor` is constant and has a mask, which stays behind: layers that aren't given it read it off."""
@@ -148,18 +155,54 @@ class _Cut:
         return identity(self.across(tensor))
 
 
-def _may_draw(layer):
-    """Whether a layer that isn't trained may differ in the training mode of a plain Keras model, whatever is frozen."""
-    if isinstance(layer, keras.layers.RNN):  # which has seeds in any case
-        return any(getattr(layer.cell, rate, 1) for rate in ("dropout", "recurrent_dropout"))
-    return own_state(layer) is None or len(layer.variables) > len(layer.weights)  # which are with seeds and without
+def _may_draw(operation):
+    """Whether what isn't trained may differ in the training mode of a plain Keras model, whatever is frozen."""
+    if isinstance(operation, keras.layers.RNN):  # which has seeds in any case
+        return any(getattr(operation.cell, rate, 1) for rate in ("dropout", "recurrent_dropout"))
+    return bool(_seeds(operation)) or takes_training(operation) and own_state(operation) is None
+
+
+def _always_draws(layer):
+    """Whether `layer` has seeds of its own, not those of layers within it, and isn't told when to use them."""
+    return not takes_training(layer) and not _seeds(layer) <= set().union(*map(_seeds, _layers(layer)[1:]))
+
+
+def _seeds(operation):
+    """The ids of the states of all random generators in `operation`."""
+    held, weights = (getattr(operation, name, []) for name in ("variables", "weights"))  # with them and without
+    return set(map(id, held)) - set(map(id, weights))
+
+
+def _layers(operation):
+    """The layers in `operation`, itself first; none where it's a function of Keras."""
+    return _compat.flat_layers(operation) if isinstance(operation, keras.layers.Layer) else []
+
+
+def _adds_to_loss(operation, args, kwargs):
+    """Whether this call, or one within it, adds to the loss: in every step, which the tail has to do then."""
+    layers, added = _layers(operation), []
+    if any(layer.activity_regularizer is not None for layer in layers):
+        return True
+    if all(type(layer).__module__.split(".")[0] == "keras" for layer in layers):  # of which none does otherwise
+        return False
+    # Keras would ask a layer that tells the shape of its outputs for that alone, and not call it
+    spec = functools.partial(keras.Operation.compute_output_spec, operation)
+    watched = [(operation, "compute_output_spec", spec), *((layer, "add_loss", added.append) for layer in layers)]
+    for owner, name, function in watched:
+        vars(owner)[name] = function
+    try:
+        operation(*args, **kwargs)
+    finally:
+        for owner, name, _ in watched:
+            del vars(owner)[name]
+    return bool(added)
 
 
 def _described(operation, given, outputs):
     gives = {id(t): width(t) for t in outputs}
     places = max((math.prod(side or 1 for side in t.shape[1:-1]) for t in [*given, *outputs]), default=1)
     weights = sum(math.prod(w.shape) for w in getattr(operation, "weights", []))
-    moves = takes_training(operation) and _may_draw(operation) or any(_compat.mask_of(t) is not None for t in given)
+    moves = _may_draw(operation) or any(_compat.mask_of(t) is not None for t in given)
     return _Call([id(t) for t in given], gives, places * weights + sum(v for v in gives.values() if v < math.inf), moves)
 
 

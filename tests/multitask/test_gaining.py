@@ -207,6 +207,14 @@ def test_features_are_computed_once_for_all_heads(monkeypatch):
     assert len(calls) == 2 and calls[0] is data and calls[1] is valid
 
 
+def test_a_model_that_trains_in_a_way_of_its_own_has_baselines_without_features(monkeypatch):
+    monkeypatch.delattr(gaining, "cache_features")
+    model = two_heads()
+    kt.freeze(model)
+    own = type("Own", (keras.Model,), {"train_step": lambda self, data: keras.Model.train_step(self, data)})
+    assert set(baselines(own(model.input, model.output), dataset(), epochs=1)) == {"kind", "size"}
+
+
 @pytest.mark.parametrize("frozen", [True, False])
 def test_the_model_and_its_heads_stay_as_they_are_and_pass_nothing_on(frozen):
     model, (x, labels) = two_heads(), rows()

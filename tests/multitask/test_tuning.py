@@ -40,7 +40,7 @@ def test_a_plain_model_of_several_heads_with_a_loss_for_each_is_watched(model):
     assert isinstance(tuning.in_phase(model, model, {"loss": each, "loss_weights": weights}), kt.MultiTask)
 
 
-@pytest.mark.parametrize("name", ["train_step", "compute_loss", "compute_metrics"])
+@pytest.mark.parametrize("name", ["train_step", "test_step", "compute_loss", "compute_metrics"])
 def test_a_model_that_trains_in_a_way_of_its_own_does_so(small_backbone, name):
     backbone = small_backbone()
     own = type("Own", (keras.Model,), {name: lambda self, *args, **options: getattr(keras.Model, name)(self, *args, **options)})

@@ -376,6 +376,19 @@ def test_what_is_no_functional_model_is_refused(tmp_path):
                 run(model, (np.zeros((4, 3)), np.zeros(4)))
 
 
+def test_a_model_that_trains_in_a_way_of_its_own_is_refused_but_gives_features(small_backbone):
+    class Own(keras.Model):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    backbone, data = small_backbone(), colour_task(4)
+    model = Own(backbone.input, keras.layers.Dense(1)(backbone.output))
+    backbone.trainable = False
+    with pytest.raises(ValueError, match="has a method `train_step` of its own, without which the rest of it would train"):
+        kt.cache_features(model, data)
+    assert kt.features(model, data)[0].shape == (4, 1)
+
+
 @pytest.mark.slow
 def test_flipped_bytes_are_found_or_harmless_in_every_file(model, tmp_path, monkeypatch, computed):
     monkeypatch.setattr(shards, "ROWS", 32)

@@ -103,3 +103,22 @@ def test_features_without_room_are_asked_for_once(model, sets, monkeypatch, caps
     assert both.of(0) is not None
     tuned(model)
     assert both.of(1) is None and capsys.readouterr().out.count("more than there is room for") == 1
+
+
+@pytest.mark.parametrize("augmented", [True, False], ids=["features of neither phase", "no room for features"])
+def test_a_plain_keras_model_stays_compiled_where_it_trains_without_features(augmented, monkeypatch):
+    from keras_transfer.store import training
+
+    monkeypatch.setattr(training, "IN_MEMORY", 100)
+    x, y, found = pixels(20), np.arange(20) % 3, []
+    for cache in ("auto", False):
+        keras.utils.set_random_seed(0)
+        image = keras.Input((16, 16, 3))
+        maps = keras.layers.Conv2D(4, 3, name="block_1")(keras.layers.RandomFlip()(image) if augmented else image)
+        maps = keras.layers.Conv2D(4, 3, name="block_2")(maps)
+        ours = kt.attach(keras.Model(image, keras.layers.GlobalAveragePooling2D()(maps)), kt.heads.Classifier(3))
+        plain = keras.Model(ours.input, ours.output)
+        plain.compile("adam", loss="sparse_categorical_crossentropy")
+        options = {"head_epochs": 1, "epochs": 1, "last": "block_2", "seed": 1, "verbose": 0}
+        found.append(kt.fine_tune(plain, (x, y), cache=cache, **options).history["loss"])
+    assert found[0] == found[1] and len(found[0]) == 2

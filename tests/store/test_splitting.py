@@ -201,6 +201,90 @@ def test_a_layer_that_adds_to_the_loss_stays_in_the_tail():
     assert added == pytest.approx(float(sum(model.losses))) and added > 0
 
 
+class Penalty(keras.layers.Layer):
+    """Adds to the loss, as given, in each call or in training only."""
+
+    def __init__(self, in_training=False, **options):
+        super().__init__(**options)
+        self.in_training, self.scale = in_training, self.add_weight(shape=(), initializer="ones")
+
+    def call(self, x, training=None):
+        if training or not self.in_training:
+            self.add_loss(keras.ops.mean(x**2))
+        return x * self.scale
+
+
+class Shaped(Penalty):
+    """Keras doesn't call it to know the shape of its outputs."""
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+class Around(keras.layers.Layer):
+    """A layer that holds another one, and takes no argument `training`."""
+
+    def __init__(self, layer, **options):
+        super().__init__(**options)
+        self.layer = layer
+
+    def call(self, x):
+        return self.layer(x)
+
+
+class Noise(keras.layers.Layer):
+    """Draws in every call."""
+
+    def __init__(self):
+        super().__init__()
+        self.seed = keras.random.SeedGenerator(1)
+
+    def call(self, x):
+        return x + keras.random.normal(keras.ops.shape(x), seed=self.seed)
+
+
+def above_frozen(make, kind=Network):
+    """A frozen layer, the one that `make` makes, another frozen one, and what trains."""
+    keras.utils.set_random_seed(0)
+    inputs, layer = keras.Input((6,)), make()
+    layer.trainable = False
+    x = layer(keras.layers.Dense(4, trainable=False, name="below")(inputs))
+    x = keras.layers.Dense(4, trainable=False, name="above")(x)
+    return kind(inputs, keras.layers.Dense(1, name="out")(x))
+
+
+@pytest.mark.parametrize(
+    "make, kind, fixed",
+    [
+        (Penalty, Network, False),
+        (Shaped, Network, False),
+        (lambda: Around(Penalty()), Network, False),
+        (lambda: Around(keras.layers.Dense(4, activity_regularizer="l2")), Network, False),
+        (lambda: keras.Sequential([keras.Input((4,)), Penalty()]), Network, False),
+        (lambda: Penalty(in_training=True), keras.Model, False),
+        (Noise, Network, False),
+        (lambda: Around(Noise()), Network, False),
+        (lambda: keras.Sequential([keras.Input((4,)), Noise()]), Network, False),
+        (lambda: Around(keras.layers.Dropout(0.5, seed=1)), keras.Model, False),
+        (lambda: Around(keras.layers.Dropout(0.5, seed=1)), Network, True),
+        (lambda: keras.layers.Dropout(0.5), Network, True),
+        (lambda: Around(keras.layers.Dense(4)), Network, True),
+    ],
+)
+def test_a_frozen_layer_that_adds_to_the_loss_or_draws_in_each_call_stays_in_the_tail(make, kind, fixed):
+    x, y = normal(32, 6), normal(32, 1, seed=1)
+    model, other = (above_frozen(make, kind) for _ in range(2))
+    before = [set(vars(each)) for each in model.layers]
+    prefix, tail = split(model)
+    assert ("above" in [each.name for each in prefix.layers]) == fixed
+    assert [set(vars(each)) for each in model.layers] == before
+    losses = []
+    for learner, given in ((tail, prefix.predict(x, verbose=0)), (other, x)):
+        learner.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+        losses.append(learner.fit(given, y, batch_size=8, epochs=3, shuffle=False, verbose=0).history["loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
 # --- graphs that Keras makes no model of as they are
 
 

@@ -166,7 +166,7 @@ def _in_pieces(model, rows):
     except RuntimeError:  # a shape within the network can't change
         return model, None
     computed = [out for op in fixed.get_ops() if op.get_type_name() != "Constant" for out in op.outputs()]
-    if any(out.partial_shape.is_dynamic for out in computed) or any(out.shape[0] != PIECE for out in fixed.outputs):
+    if any(out.partial_shape.is_dynamic for out in computed) or any(list(out.shape)[:1] != [PIECE] for out in fixed.outputs):
         return model, None
     largest = max(math.prod(out.shape) for out in computed) * 4 // PIECE  # bytes a row
     return (fixed, PIECE) if largest > LARGE else (model, None)
@@ -194,7 +194,10 @@ def _converted(core, prefix):
     function = constant_function(prefix)
     inputs, outside = (function.inputs[:len(function.inputs) - len(function.captured_inputs)],
                        function.inputs[len(function.inputs) - len(function.captured_inputs):])
-    graph = function.graph.as_graph_def()
+    graph, needed = function.graph.as_graph_def(), _needed(function.outputs)
+    for place in reversed(range(len(graph.node))):  # what nobody reads would be computed, and be an output
+        if graph.node[place].name not in needed:
+            del graph.node[place]
     captured = dict(zip((t.op.name for t in outside), function.captured_inputs, strict=True))
     for node in graph.node:
         if node.name in captured:  # a tensor from outside the graph becomes a constant
@@ -210,3 +213,14 @@ def _converted(core, prefix):
     finally:
         os.unlink(path)
     return model, inputs, function.outputs
+
+
+def _needed(tensors):
+    """The names of all operations that these tensors are computed by."""
+    names, todo = set(), [tensor.op for tensor in tensors]
+    while todo:
+        operation = todo.pop()
+        if operation.name not in names:
+            names.add(operation.name)
+            todo += [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
+    return names

@@ -11,7 +11,7 @@ from keras_transfer.store.engines.openvino import OpenVINOEngine
 from keras_transfer.store.engines.unsuitable import Unsuitable
 from support import pixels
 
-pytest.importorskip("openvino")
+openvino = pytest.importorskip("openvino")
 
 
 def results(engine, batches):
@@ -85,6 +85,29 @@ def test_an_input_that_nothing_reads():
     prefix = keras.Model([a, b], keras.layers.Dense(4)(b))
     random = np.random.default_rng(0)
     assert max(off(prefix, [random.normal(size=(9, 3)).astype("float32") for _ in range(2)])) < 1e-5
+
+
+@pytest.mark.parametrize("axis", [1, None], ids=["a number a row", "a number"])
+def test_what_a_layer_computes_and_nobody_reads_is_not_computed(axis):
+    """As what it adds to the loss: OpenVINO would make an output of it."""
+
+    class Idle(keras.layers.Layer):
+        def call(self, x):
+            keras.ops.mean(keras.ops.exp(x), axis)
+            return x
+
+    inputs = keras.Input((8,))
+    prefix = keras.Model(inputs, keras.layers.Dense(5)(Idle()(inputs)))
+    engine = OpenVINOEngine(prefix)
+    assert [port.get_partial_shape().to_string() for port in engine.compiled.outputs] == ["[?,5]"]
+    assert "Exp" not in [op.get_type_name() for op in module._converted(openvino.Core(), prefix)[0].get_ops()]
+    assert off(prefix, np.random.default_rng(0).normal(size=(9, 8)).astype("float32"), engine)[0] < 1e-5
+
+
+def test_a_network_that_gives_a_number_for_all_rows_is_not_computed_in_pieces():
+    x = inputs = keras.Input((80, 80, 3))
+    maps = keras.layers.Conv2D(32, 3, padding="same")(x)
+    assert OpenVINOEngine(keras.Model(inputs, [keras.layers.MaxPooling2D(8)(maps), keras.ops.mean(maps)])).piece is None
 
 
 @pytest.mark.parametrize("make", [saved_models.reusable, saved_models.plain])
