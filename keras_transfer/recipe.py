@@ -61,7 +61,7 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
             or the like of its own, which is refused else. True or a `kt.Store`: in any case; False: never. With
             `deterministic`, "auto" and True compute in TensorFlow.
         deterministic: whether TensorFlow is told to give the same bits each time, for the rest of the process.
-        callbacks: further Keras callbacks, begun and ended once in each phase, and begun anew by a run that goes on; of several
+        callbacks: further Keras callbacks, begun and ended once in each phase, and anew by a run that goes on; of several
             workers the chief alone may have those that only write. With a `LearningRateScheduler` or
             `ReduceLROnPlateau` among them the rate is theirs. They see the plain model, so that without a learner a loss
             that is NaN ends training after its epoch then, and not at its batch.

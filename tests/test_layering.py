@@ -10,13 +10,13 @@ import keras_transfer
 ROOT = pathlib.Path(keras_transfer.__file__).parent
 # From the bottom up; a module may import from its own layer and those before it.
 LAYERS = [
-    ["_check", "_linalg", "_table", "_compat", "_files", "distributing"],
+    ["_check", "_linalg", "_table", "_compat", "_files", "clusters", "distributing", "replicating"],
     ["network", "masking", "blocks"],
     ["heads", "saved_model", "backbones", "data", "rates", "store"],
     ["assembling", "freezing"],
     ["fitting", "summarizing", "rate_finding", "checkpointing", "running", "inspecting"],
     ["multitask"],
-    ["recipe", "loading", "unfinished"],
+    ["agreeing", "recipe", "loading", "unfinished"],
     ["alone", "evaluating", "exporting", "extracting"],
     ["reporting", "serving"],
     ["commands", "cli"],

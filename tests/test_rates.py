@@ -87,7 +87,8 @@ def test_compile_options_change_nothing(small_backbone, options):
 
 def test_mixed_float16_schedule_and_ema_survive(model):
     schedule = keras.optimizers.schedules.CosineDecay(0.01, 100)
-    made = kt.layerwise(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(schedule, use_ema=True)), model).inner_optimizer
+    given = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(schedule, use_ema=True))
+    made = kt.layerwise(given, model).inner_optimizer
     assert type(made).__name__ == "LayerwiseSGD" and made.use_ema
     assert isinstance(made.get_config()["learning_rate"], dict)
     scaled = keras.optimizers.LossScaleOptimizer(made)

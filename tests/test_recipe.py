@@ -648,8 +648,9 @@ def test_killed_between_the_phases_it_goes_on_from_what_the_first_one_ended_with
             if interrupted and not all(map(np.array_equal, begun, values(model))):
                 raise KeyboardInterrupt
 
-        options = {"head_epochs": 2, "epochs": 1, "last": last, "directory": directory, "seed": 1, "verbose": 0, "cache": cache}
-        return kt.fine_tune(model, colour_task(64), callbacks=callbacks, **options).history, values(model)
+        options = {"head_epochs": 2, "epochs": 1, "last": last, "directory": directory, "seed": 1, "cache": cache}
+        history = kt.fine_tune(model, colour_task(64), callbacks=callbacks, verbose=0, **options)
+        return history.history, values(model)
 
     expected, weights = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
