@@ -90,8 +90,8 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
         >>> tail.compile(optimizer="adam", **kt.objectives(tail))
         >>> tail.fit(features, epochs=30)  # trains the heads of `model`
     """
-    check_methods(model)
-    model = _functional(model)
+    given, model = model, _functional(model)
+    check_methods(given)
     prefix, tail = split(model)
     if prefix is None:
         raise ValueError(f"Nothing at the input of {model.name!r} is frozen, so there are no features to keep. Call "
