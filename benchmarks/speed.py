@@ -79,13 +79,14 @@ ROWS = {
     "timm": ("timm + PyTorch, frozen network in the loop, 10 epochs, Lite0 160 px: timm / ours", ">= 10", {
         "timm": peer("timm_frozen.py", "--epochs", "10"), "ours": part("lite0", head_epochs=10)}, ("timm", "ours")),
     "timm_features": ("timm features once + LogisticRegression, Lite0 160 px: timm / ours", ">= 3", {
-        "timm": peer("timm_features.py"), "ours": part("lite0_features")}, ("timm", "ours")),
+        "timm": peer("timm_features.py"), "ours": part("lite0_features"),
+        "bfloat16": part("lite0_features", dtype="bfloat16")}, ("timm", "ours")),
     "timm_features_half": ("timm features once + LogisticRegression, ours in bfloat16, Lite0 160 px: timm / ours", ">= 3", {
-        "timm": peer("timm_features.py"), "ours": part("lite0_features", dtype="bfloat16")}, ("timm", "ours")),
+        "timm": None, "bfloat16": None}, ("timm", "bfloat16")),
     "by_hand": ("OpenVINO + LogisticRegression by hand, Lite0 160 px: ours / by hand", "<= 1.3", {
         "by hand": peer("by_hand.py", python="ours"), "ours": part("lite0_features")}, ("ours", "by hand")),
     "half": ("kt.features in bfloat16 + LogisticRegression, Lite0 160 px: float32 / bfloat16", "reported", {
-        "float32": part("lite0_features"), "bfloat16": part("lite0_features", dtype="bfloat16")}, ("float32", "bfloat16")),
+        "ours": None, "bfloat16": None}, ("ours", "bfloat16")),
     "autokeras": ("AutoKeras, one trial of 3 epochs (from random weights): AutoKeras / ours, 3 epochs", "reported", {
         "AutoKeras": peer("autokeras_run.py", "--epochs", "3", python="autokeras"),
         "ours": part("lite0", head_epochs=3)}, ("AutoKeras", "ours")),
@@ -95,7 +96,8 @@ ROWS = {
         "1x": part("growth", photos="1x"), "4x": part("growth", photos="4x"), "16x": part("growth", photos="photos")},
         ("peak_mb",)),
 }
-OF = {"rate": "frozen10", "fastai_half": "fastai_channels_last"}  # the row whose runs these are
+OF = {"rate": "frozen10", "fastai_half": "fastai_channels_last",  # the row whose runs these are
+      "timm_features_half": "timm_features", "half": "timm_features"}
 
 
 class Place:
