@@ -139,8 +139,6 @@ def measured(place, rows, repetitions, afresh, file):
     for name in rows:
         what, _, commands, _ = ROWS[name]
         if name in OF:
-            found = results[OF[name]]
-            results[name] = {**found, "runs": {label: found["runs"][label] for label in commands}}
             continue
         before, here = results.get(name, {}), machine()
         known = not afresh and all(before.get(k) == v for k, v in here.items())
@@ -178,11 +176,14 @@ def ratios(name, runs):
 def table(results):
     lines = ["| what | target | median (lowest to highest) | runs | median seconds | where |", "|" + " --- |" * 6]
     places = sorted({_place(found) for found in results.values()}, reverse=True)
-    for name, found in results.items():
-        what, target, *_ = ROWS[name]
-        values = ratios(name, found["runs"])
+    for name, (what, target, commands, _) in ROWS.items():
+        found = results.get(OF.get(name, name))
+        if found is None:
+            continue
+        measurements = {label: found["runs"][label] for label in commands}
+        values = ratios(name, measurements)
         seconds = ", ".join(f"{label} {statistics.median(run['seconds'] for run in runs):.1f}{_right(runs)}"
-                            for label, runs in found["runs"].items())
+                            for label, runs in measurements.items())
         lines.append(f"| {what} | {target} | {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}) | "
                      f"{len(values)} | {seconds} | {places.index(_place(found)) + 1} |")
     return "\n".join([*lines, "", *(f"{number}. {place}" for number, place in enumerate(places, 1))])

@@ -5,7 +5,7 @@ import itertools
 import keras
 import tensorflow as tf
 
-from .distributing import lost_workers_told
+from .distributing import lost_workers_told, summed
 from .replicating import LossesOfReplica, average_changes, see_overflows_of_all_replicas
 
 
@@ -249,9 +249,9 @@ def clip_sums_of_replicas(optimizer):
     """Lets an optimizer clip the gradient of the whole batch: Keras clips the share of each replica, before they're summed."""
     if any((optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)):
         def clip(gradients):
-            context = tf.distribute.get_replica_context()
-            sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.convert_to_tensor(g) for g in gradients])
-            return [g / context.num_replicas_in_sync for g in type(optimizer)._clip_gradients(optimizer, sums)]
+            strategy = tf.distribute.get_strategy()
+            sums = summed([tf.convert_to_tensor(g) for g in gradients], strategy)
+            return [g / strategy.num_replicas_in_sync for g in type(optimizer)._clip_gradients(optimizer, sums)]
 
         optimizer._clip_gradients = clip
 

@@ -4,6 +4,8 @@ import threading
 import keras
 import tensorflow as tf
 
+from .distributing import summed
+
 
 class LossesOfReplica(threading.local):
     """What a layer has added to the loss. Replicas run in turns, each in a thread of its own, and would take each other's."""
@@ -24,7 +26,7 @@ def see_overflows_of_all_replicas(optimizer):
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         def check_finite(gradients):
             overflows = tf.cast(~type(optimizer).check_finite(optimizer, gradients), tf.int32)
-            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, overflows) == 0
+            return summed(overflows, tf.distribute.get_strategy()) == 0
 
         optimizer.check_finite = check_finite
 
@@ -37,7 +39,7 @@ def average_changes(variables, before, rows):
     if variables:
         rows = tf.cast(rows, tf.float32)
         changes = [tf.cast(rows, b.dtype) * (v - b) for v, b in zip(variables, before)]
-        *changes, rows = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, [*changes, rows])
+        *changes, rows = summed([*changes, rows], tf.distribute.get_strategy())
         for variable, start, change in zip(variables, before, changes):
             variable.assign(start + change / tf.cast(rows, start.dtype))
 

@@ -15,14 +15,7 @@ import keras_transfer as kt
 import replicas
 import saved_models
 from keras_transfer import distributing
-
-TWO = {"worker": ["a:2222", "b:2222"]}
-
-
-def config(monkeypatch, cluster=None, task=None, text=None):
-    given = {"cluster": cluster, "task": {"type": "worker", "index": 0} if task is None else task}
-    monkeypatch.setenv("TF_CONFIG", json.dumps(given) if text is None else text)
-
+from test_clusters import TWO, config
 
 # --- kinds
 
