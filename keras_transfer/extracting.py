@@ -1,5 +1,7 @@
 """Features of photos as a file, for scikit-learn, pandas and the like."""
+import collections
 import pathlib
+import re
 
 import numpy as np
 
@@ -27,50 +29,63 @@ def extract(backbone, dataset, path, *, store=Store(), verbose=0):
         beside `NAME_classes`. A Parquet file has a column for each unit, `feature_0000` and so on, and for each label.
 
     Raises:
-        ValueError: `path` has another suffix, or a target is named "features" or "files".
+        ValueError: `path` has another suffix, or a target has the name of something else in the file, as "features".
         ImportError: for a Parquet file, without pyarrow.
     """
     path = pathlib.Path(path)
     _check.one_of(path.suffix, SUFFIXES, "kind of file")
-    arrow = _check.extra("pyarrow", "parquet") if path.suffix == ".parquet" else None
-    taken = sorted({"features", "files"} & set(info(dataset).targets))
-    if taken:
-        raise ValueError(f"The target {taken[0]!r} has a name that the file needs for something else. Rename its column.")
+    pyarrow = _check.extra("pyarrow", "parquet") if path.suffix == ".parquet" else None
+    known = info(dataset)
+    labels = _labels(known)
+    _check_names([*_arrays([], known.files, labels)], "" if pyarrow else "file|allow_pickle")  # which `np.savez` has for itself
+    if pyarrow:
+        _check_names([*_columns([], known.files, labels)], r"feature_\d{4,}")
     with atomic(path) as file:  # opened first: a place that can't be written is known before anything is computed
-        named = _named(info(dataset), features(backbone, dataset, store=store, verbose=verbose)[0])
-        if arrow is None:
+        rows = features(backbone, dataset, store=store, verbose=verbose)[0].astype("float32")
+        named = dict(_arrays(rows, known.files, labels))
+        if pyarrow is None:
             np.savez(file, **named)
         else:
-            _write_parquet(file, named)
+            from pyarrow import parquet
+
+            parquet.write_table(pyarrow.table(dict(_columns(rows, known.files, labels))), file)
     return named
 
 
-def _named(known, rows):
-    named = {"features": rows.astype("float32"), "files": np.array(known.files, dtype=str)}
+def _check_names(pairs, taken):
+    counts = collections.Counter(name for name, _ in pairs)
+    bad = [name for name, count in counts.items() if count > 1 or re.fullmatch(taken, name)]
+    if bad:
+        raise ValueError(f"The name {bad[0]!r}, of a target or one of its labels, is needed for something else in the file. Rename "
+                         "it in the table.")
+
+
+def _labels(known):
+    """Returns `[(name, values, names of their columns or None)]` of the targets, as people write them."""
+    found = []
     for name, values in known.targets.items():
         labels = known.labels if len(known.targets) == 1 else known.labels[name]
-        named |= _told("label" if name is None else name, values, labels)
-    return named
+        names = None if values.ndim == 1 else list(labels)
+        if names is None and not isinstance(labels, dict):  # which holds mean and standard deviation of a number
+            values = np.array([labels[k] if k >= 0 else "" for k in values])
+        found.append(("label" if name is None else name, values, names))
+    return found
 
 
-def _told(name, values, labels):
-    """The labels as people write them: class names instead of numbers."""
-    if isinstance(labels, dict):  # mean and standard deviation of a number
-        return {name: values}
-    if values.ndim == 1:
-        return {name: np.array([labels[k] if k >= 0 else "" for k in values])}
-    return {name: values, f"{name}_classes": np.array(labels)}
+def _arrays(rows, files, labels):
+    """Yields what a .npz file holds."""
+    yield "features", rows
+    yield "files", np.array(files, dtype=str)
+    for name, values, names in labels:
+        yield name, values
+        if names is not None:
+            yield f"{name}_classes", np.array(names)
 
 
-def _write_parquet(file, named):
-    import pyarrow.parquet
-
-    classes = {name.removesuffix("_classes"): labels for name, labels in named.items() if name.endswith("_classes")}
-    columns = {"file": named["files"]}
-    for name, values in named.items():
-        if name in classes:
-            columns |= {f"{name}_{label}": values[:, k] for k, label in enumerate(classes[name])}
-        elif name != "files" and values.ndim == 1 and name.removesuffix("_classes") not in classes:
-            columns[name] = values
-    columns |= {f"feature_{k:04}": column for k, column in enumerate(named["features"].T)}
-    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+def _columns(rows, files, labels):
+    """Yields the columns of a Parquet file."""
+    yield "file", np.array(files, dtype=str)
+    for name, values, names in labels:
+        yield from [(name, values)] if names is None else zip([f"{name}_{label}" for label in names], values.T)
+    for number, column in enumerate(np.transpose(rows)):
+        yield f"feature_{number:04}", column

@@ -104,6 +104,40 @@ def test_scikit_learn_learns_from_the_file(real_data, tmp_path, capsys):
     assert control.score(found["features"][~train], found["species"][~train]) < 0.8
 
 
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_targets_of_any_name_that_is_free(kind, photo_folder, tmp_path):
+    """Names that end like those of the file for several labels a photo are no different from others."""
+    pytest.importorskip("pyarrow")
+    import pandas
+
+    path = tmp_path / "labels.csv"
+    rows = [f"{c}/{i:02d}.png,{i},{'odd' if i % 2 else 'even|small'}" for c in ("blue", "red") for i in range(12)]
+    path.write_text("\n".join(["file,num_classes,num", *rows]))
+    read = {"num_classes": "number", "num": "labels"} if kind == "parquet" else {"num_classes": "number"}
+    data, *_ = kt.data.table(path, images="file", folder=photo_folder, targets=read, size=16, validation=0)
+    backbone = kt.backbone("MobileNet", input_shape=(32, 32, 3), weights=None)
+    data, *_ = kt.data.table(path, images="file", folder=photo_folder, targets=read, size=32, validation=0)
+    if kind == "parquet":
+        with pytest.raises(ValueError, match="The name 'num_classes', of a target or one of its labels, is needed for something"):
+            extract(backbone, data, tmp_path / "f.parquet")
+        data, *_ = kt.data.table(path, images="file", folder=photo_folder, targets={"num_classes": "number"}, size=32, validation=0)
+    extract(backbone, data, tmp_path / f"f.{kind}")
+    found = np.load(tmp_path / "f.npz") if kind == "npz" else pandas.read_parquet(tmp_path / "f.parquet")
+    assert sorted(found["num_classes"]) == sorted([*range(12)] * 2)
+
+
+@pytest.mark.parametrize("name, kind", [("file", "npz"), ("allow_pickle", "npz"), ("features", "npz"), ("file", "parquet"),
+                                        ("feature_0000", "parquet")])
+def test_names_that_the_file_needs_are_refused_before_anything_is_computed(name, kind, photo_folder, tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join([f"photo,{name}", *(f"blue/{i:02d}.png,{i}" for i in range(12))]))
+    data, *_ = kt.data.table(path, images="photo", folder=photo_folder, targets={name: "number"}, size=16, validation=0)
+    with pytest.raises(ValueError, match=f"The name '{name}', of a target"):
+        extract(None, data, tmp_path / f"f.{kind}")
+    assert [p.name for p in tmp_path.iterdir()] == ["labels.csv"]
+
+
 @pytest.mark.parametrize("arguments, error", [
     (["{photos}", "--to", "f.csv"], "Unknown kind of file '.csv'. There is: .npz, .parquet"),
     (["{photos}", "--to", "nowhere.txt/f.npz"], "File exists: nowhere.txt. Choose another place"),
@@ -123,6 +157,6 @@ def test_a_target_named_as_what_the_file_holds_is_refused(table, photo_folder, t
     renamed = tmp_path / "labels.csv"
     renamed.write_text(table.read_text().replace("file,colour", "file,features"))
     train, *_ = kt.data.table(renamed, folder=photo_folder, targets={"features": "class"}, size=16, validation=0)
-    with pytest.raises(ValueError, match="The target 'features' has a name that the file needs"):
+    with pytest.raises(ValueError, match="The name 'features', of a target or one of its labels, is needed"):
         extract(small_backbone(), train, tmp_path / "f.npz")
     assert not (tmp_path / "f.npz").exists()
