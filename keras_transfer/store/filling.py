@@ -80,6 +80,7 @@ class Filler:
         self._check_space((pace.rows or 0) * pace.passes)
 
         def put(token, features):
+            _check_rows(features, len(token[-1]))
             writer.put(*token, features)
             pace.step(len(token[-1]))
 
@@ -105,8 +106,9 @@ class Filler:
     def _check_space(self, rows):
         need, free = rows * self.shards.layout.row_bytes, room(self.shards.path)
         if need > free:
-            raise OSError(f"The features take {size(need)}, and {str(self.shards.path)!r} has {size(free)} left. Give a "
-                          "`directory` with more space, or keep them in bfloat16, with store=kt.Store(dtype=\"bfloat16\").")
+            raise OSError(f"The features take {size(need)}, and {str(self.shards.path)!r} has {size(free)} left. Make room, "
+                          "choose another folder (`directory`; of temporary ones the environment variable TMPDIR decides), or "
+                          "keep them in bfloat16, with store=kt.Store(dtype=\"bfloat16\").")
 
     def _await_others(self, counts):
         """Waits for the shards of other workers; those of one that stands still are computed here."""
@@ -130,6 +132,13 @@ class Filler:
                 told, lacking = True, left - 1
             else:
                 time.sleep(_POLL)
+
+
+def _check_rows(features, rows):
+    found = {len(array) for array in features}
+    if found != {rows}:
+        raise ValueError(f"The frozen part of the model gives {', '.join(map(str, found))} rows for a batch of {rows}, so no "
+                         "features can be kept. Train without them, with cache=False.")
 
 
 def _read_until(made, stream):

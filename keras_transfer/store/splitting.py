@@ -1,6 +1,7 @@
 """A model cut in two where what trains begins."""
 import dataclasses
 import functools
+import itertools
 import math
 
 import keras
@@ -8,6 +9,7 @@ import keras
 from .. import _compat
 from ..network import Network, Plain, is_live, merged, own_state, takes_training, told_apart
 
+_ROWS = 1009     # in a batch that shows where rows go: a prime that no shape in a network is likely to hold
 _COST = 0.03    # share of the prefix's work that an earlier cut may leave to every epoch of the tail
 _SAVING = 0.75  # and the share of the longest prefix's outputs that it must come below
 
@@ -27,7 +29,8 @@ def split(model):
     Returns:
         `(prefix, tail)`: Functional models. The outputs of the prefix, one tensor or several, are the inputs of the
         tail; it is to be run in inference mode. The prefix is None, and the tail `model`, if no layer with weights could
-        go into it, or if the tail would miss a mask that layers below it hand on unseen.
+        go into it, or if the tail would miss a mask that layers below it hand on unseen, or if nothing could cross whose
+        rows are those of the batch, as where frames of videos are rows of their own.
 
     Example:
         >>> kt.freeze(model)
@@ -36,7 +39,7 @@ def split(model):
     with model.distribute_strategy.scope():
         longest = _Cut(math.inf)
         pair = longest.made(model)
-        earlier = _earlier(longest.calls, longest.crossing)
+        earlier = _earlier(longest.calls, longest.crossing, longest.whole)
         return pair if earlier is None else _Cut(earlier).made(model)
 
 
@@ -65,6 +68,7 @@ class _Cut:
         self.operations = []     # all that were called
         self.calls = []          # of frozen layers, in the order of the graph
         self.below = {}          # id of a constant tensor -> state of the weights below it (see `network`)
+        self.rows = {}           # and how many rows it has in a batch of `_ROWS`, None for an unknown number
         self.tensors = []        # keeps them alive, so that no id is used twice
         self.crossing = {}       # id of a constant tensor that something changing reads -> it, and what is read in its place
         self.lost_mask = False   # whether one has a mask that its reader would miss
@@ -72,9 +76,9 @@ class _Cut:
     def made(self, model):
         inputs = keras.tree.map_structure(lambda t: self.input(t, t.name), _compat.input_structure(model))
         for tensor in keras.tree.flatten(inputs):
-            self.know(tensor, None)
+            self.know(tensor, None, _ROWS)
         outputs = keras.tree.map_structure(self.out, self.run(model, inputs))
-        if self.lost_mask or all(self.below[t] is None for t in self.crossing):
+        if self.lost_mask or not self.whole >= set(self.crossing) or all(self.below[t] is None for t in self.crossing):
             return None, model
         crossing, given = (list(side) if len(side) > 1 else side[0] for side in zip(*self.crossing.values()))
         with told_apart(self.operations):
@@ -89,9 +93,14 @@ class _Cut:
         self.operations.append(layer)
         return layer.output
 
-    def know(self, tensor, state):
-        self.below[id(tensor)] = state
+    def know(self, tensor, state, rows):
+        self.below[id(tensor)], self.rows[id(tensor)] = state, rows
         self.tensors.append(tensor)
+
+    @property
+    def whole(self):
+        """The ids of the constant tensors whose rows are those of the batch."""
+        return {key for key, rows in self.rows.items() if rows == _ROWS}
 
     def run(self, model, inputs, training=None):
         outside, self.rests = self.rests, self.rests or training is False or isinstance(model, Network)
@@ -116,15 +125,15 @@ class _Cut:
                 return operation(*args, **kwargs)
             outputs = operation(*args, **kwargs)
             self.calls.append(_described(operation, given, keras.tree.flatten(outputs)))
-            for tensor in keras.tree.flatten(outputs):
-                self.know(tensor, merged([own_state(operation), state]))
+            for tensor, rows in zip(keras.tree.flatten(outputs), _rows_of(operation, args, kwargs, self.rows)):
+                self.know(tensor, merged([own_state(operation), state]), rows)
             return outputs
         return call
 
     def differs(self, operation, state):
         """Whether a layer that isn't trained runs in training mode nevertheless, or draws in any mode."""
-        if any(map(_always_draws, _layers(operation))):
-            return True
+        if any(_always_draws(layer) or getattr(layer, "stateful", False) for layer in _layers(operation)):
+            return True  # what is stateful begins a batch where the last one has ended
         if _compat.graph(operation) is not None:  # called whole: with `training=False`
             return False
         return takes_training(operation) and is_live(operation, state) if self.rests else _may_draw(operation)
@@ -155,10 +164,37 @@ class _Cut:
         return identity(self.across(tensor))
 
 
+def _keeps_rows(operation):
+    """Whether it's sure that each row of the outputs comes of the same row of the inputs."""
+    if _compat.graph(operation) is not None:
+        return all(_keeps_rows(inner) for inner, *_ in _compat.calls(_compat.graph(operation)))
+    return (isinstance(operation, keras.layers.Layer) and type(operation).__module__.split(".")[0] == "keras"
+            and not isinstance(operation, (keras.layers.Lambda, keras.layers.Concatenate)))
+
+
+def _rows_of(operation, args, kwargs, known):
+    """The rows of each output of a layer, by those of the tensors that it's called with: `{id: rows}`."""
+    def sized(value):
+        rows = known.get(id(value))
+        return value if rows is None or not value.shape else keras.KerasTensor((rows, *value.shape[1:]), value.dtype)
+
+    given = {known.get(id(t)) for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)}
+    if _keeps_rows(operation) or None in given:
+        return itertools.repeat(given.pop() if len(given) == 1 else None)
+    try:
+        args, kwargs = keras.tree.map_structure(sized, (args, kwargs))
+        outputs = keras.tree.flatten(operation.compute_output_spec(*args, **kwargs))
+    except Exception:  # of whoever wrote the layer: where it can't be told, it's taken for what nearly all do
+        return itertools.repeat(_ROWS)
+    return [None if not t.shape else _ROWS if t.shape[0] is None else t.shape[0] for t in outputs]
+
+
 def _may_draw(operation):
     """Whether what isn't trained may differ in the training mode of a plain Keras model, whatever is frozen."""
     if isinstance(operation, keras.layers.RNN):  # which has seeds in any case
         return any(getattr(operation.cell, rate, 1) for rate in ("dropout", "recurrent_dropout"))
+    if isinstance(operation, keras.layers.SpectralNormalization):  # which normalizes its kernel whatever its flag says
+        return True
     return bool(_seeds(operation)) or takes_training(operation) and own_state(operation) is None
 
 
@@ -211,17 +247,23 @@ def width(tensor):
     return math.prod(math.inf if side is None else side for side in tensor.shape[1:])
 
 
-def _earlier(calls, crossing):
-    """Returns after how many calls the cut takes the least space, or None if it's best after all of them."""
+def _earlier(calls, crossing, whole):
+    """Returns after how many calls the cut takes the least space, or None if it's best after all of them.
+
+    Only tensors that are `whole` may cross. Where those of the longest prefix aren't, it's the next cut whose are.
+    """
     sizes = {t: size for call in calls for t, size in call.gives.items()}
     needed = {t for t in crossing if t in sizes}  # inputs of the model that cross are read again whatever is cut
-    longest = sum(sizes[t] for t in needed)
+    fits, longest = whole >= set(crossing), sum(sizes[t] for t in needed)
     total, left, best = sum(call.work for call in calls), 0.0, (_SAVING * longest, None)
     for count in range(len(calls) - 1, 0, -1):
         call = calls[count]
         left += call.work
-        if call.moves or left > _COST * total or any(t not in sizes for t in call.reads):
+        if call.moves or fits and left > _COST * total or any(t not in sizes for t in call.reads):
             break
         needed = (needed - set(call.gives)) | set(call.reads)
-        best = min(best, (sum(sizes[t] for t in needed), count), key=lambda pair: pair[0])
+        if whole >= needed and not fits:
+            return count
+        if whole >= needed:
+            best = min(best, (sum(sizes[t] for t in needed), count), key=lambda pair: pair[0])
     return best[1]

@@ -467,3 +467,65 @@ def test_what_of_a_plain_keras_model_is_the_same_in_training(layer, fixed):
     layer.trainable = False
     prefix, _ = split(keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(x))))
     assert (layer in prefix.layers) == fixed
+
+
+def video(trains):
+    """Clips of 4 frames: the frames are rows of their own for the network, and then features of their clip."""
+    inputs = keras.Input((4, 8, 8, 3))
+    x = keras.ops.reshape(inputs, (-1, 8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(6, 3, name="block_1_conv")(x))
+    x = keras.layers.Dense(5, name="block_2_dense")(x)
+    x = keras.ops.reshape(x, (-1, 4, 5))
+    model = kt.attach(keras.Model(inputs, keras.layers.LSTM(3, name="block_3_lstm")(x)), kt.heads.Classifier(2))
+    kt.unfreeze(model, trains)
+    return model
+
+
+def test_frames_that_are_rows_of_their_own_do_not_cross():
+    """One reshape earlier there would be a quarter of the numbers a row, and four times the rows."""
+    prefix, tail = split(video("block_3"))
+    assert prefix.output.shape == (None, 4, 5)
+    model, x = video("block_3"), np.random.default_rng(0).normal(size=(12, 4, 8, 8, 3)).astype("float32")
+    features, tail = kt.cache_features(model, (x, np.arange(12) % 2), store=kt.Store(engine="tensorflow"), verbose=0)
+    got = np.concatenate([tail(f, training=False) for f, _ in features.as_numpy_iterator()])
+    np.testing.assert_allclose(got, model(x, training=False), rtol=1e-4, atol=1e-5)
+
+
+def test_where_nothing_but_frames_could_cross_there_is_no_prefix():
+    model = video("block_2")
+    assert split(model) == (None, model)
+
+
+def test_an_earlier_cut_is_taken_where_rows_are_whole():
+    """As in networks that cut maps into windows: what trains begins within one."""
+    inputs = keras.Input((8, 6))
+    x = keras.layers.Dense(6, name="block_1_dense")(inputs)
+    windows = keras.ops.reshape(x, (-1, 2, 6))
+    windows = keras.layers.Dense(4, name="block_2_dense")(keras.layers.Dense(6, name="block_2_first")(windows))
+    x = keras.layers.GlobalAveragePooling1D()(keras.ops.reshape(windows, (-1, 8, 4)))
+    model = kt.attach(keras.Model(inputs, x), kt.heads.Classifier(2))
+    kt.freeze(model)
+    model.get_layer("backbone").get_layer("block_2_dense").trainable = True
+    prefix, tail = split(model)
+    assert prefix.output.shape == (None, 8, 6)
+    x = np.random.default_rng(0).normal(size=(5, 8, 6)).astype("float32")
+    np.testing.assert_allclose(tail(prefix(x)), model(x), rtol=1e-5, atol=1e-6)
+
+
+def test_what_normalizes_its_kernel_in_every_step_is_not_cached_in_a_plain_model():
+    inputs = keras.Input((6,))
+    first = keras.layers.Dense(5)(inputs)
+    x = keras.layers.SpectralNormalization(keras.layers.Dense(4))(first)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    for layer in model.layers[:-1]:
+        layer.trainable = False
+    prefix, _ = split(model)
+    assert prefix.output.shape == (None, 5)
+
+
+def test_a_state_that_goes_from_batch_to_batch_is_not_cached():
+    inputs = keras.Input((4, 3), batch_size=2)
+    first = keras.layers.Dense(5)(inputs)
+    model = kt.attach(keras.Model(inputs, keras.layers.LSTM(4, stateful=True)(first)), kt.heads.Classifier(2))
+    kt.freeze(model)
+    assert split(model)[0].output.shape == (2, 4, 5)
