@@ -4,6 +4,7 @@ import itertools
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from .distributing import lost_workers_told, summed
 from .replicating import LossesOfReplica, average_changes, see_overflows_of_all_replicas
@@ -75,6 +76,11 @@ def calls(model):
         for node in nodes:
             if not node.is_input:
                 yield node.operation, node.arguments.args, node.arguments.kwargs, node.outputs
+
+
+def is_deterministic():
+    """Whether `tf.config.experimental.enable_op_determinism` was called."""
+    return is_op_determinism_enabled()
 
 
 def compile_arguments(model):

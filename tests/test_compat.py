@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer import _compat
+from support import run_python
 
 
 @pytest.fixture
@@ -52,6 +53,12 @@ def test_structures_and_names(model):
     assert list(_compat.output_structure(model)) == ["y"]
     assert _compat.input_structure(model).shape == (None, 3)
     assert _compat.input_names(model) == ["numbers"]
+
+
+def test_is_deterministic():
+    lines = ["from keras_transfer import _compat", "import tensorflow as tf", "print(_compat.is_deterministic())",
+             "tf.config.experimental.enable_op_determinism()", "print(_compat.is_deterministic())"]
+    assert run_python("\n".join(lines)).stdout.split() == ["False", "True"]
 
 
 def test_compile_arguments_are_the_objects_given(model):

@@ -1,9 +1,11 @@
 """Features from TensorFlow: one graph without variables, on every device of the strategy in turn."""
 import collections
+import platform
 
 import numpy as np
 import tensorflow as tf
 
+from ... import _compat
 from .tracing import constant_function, inputs_of
 
 
@@ -11,7 +13,8 @@ class TensorFlowEngine:
     """Runs a frozen network with TensorFlow.
 
     While a batch is computed the next ones are read. With several devices each takes a batch in turn. On GPUs the graph
-    is compiled by XLA; on processors it isn't, since its convolutions take ten times as long there.
+    is compiled by XLA where Keras would do so, too; on processors it isn't, since its convolutions take ten times as long
+    there.
 
     Args:
         prefix: a Functional `keras.Model`, run in inference mode.
@@ -22,11 +25,10 @@ class TensorFlowEngine:
     name = "tensorflow"
 
     def __init__(self, prefix, dtype="float32", rows=32):
-        gpus = tf.config.list_logical_devices("GPU")
         strategy = prefix.distribute_strategy
         self.devices = strategy.extended.worker_devices if strategy.num_replicas_in_sync > 1 else [None]
         self.prefix, function = prefix, constant_function(prefix)
-        self.function = tf.function(lambda *inputs: function(*inputs), jit_compile=True) if gpus else function
+        self.function = tf.function(lambda *inputs: function(*inputs), jit_compile=True) if _compiles(prefix) else function
 
     def run(self, batches, put):
         """Calls `put(token, features)` for each (token, x) of `batches`; features: a list of arrays `(batch, ...)`."""
@@ -38,6 +40,12 @@ class TensorFlowEngine:
                 _deliver(*waiting.popleft(), put)
         while waiting:
             _deliver(*waiting.popleft(), put)
+
+
+def _compiles(prefix):
+    """Whether XLA compiles this network: on a GPU, but not where a layer, determinism or macOS speak against it, as in Keras."""
+    return (bool(tf.config.list_logical_devices("GPU")) and platform.system() != "Darwin" and not _compat.is_deterministic()
+            and all(layer.supports_jit for layer in _compat.flat_layers(prefix)))
 
 
 def _deliver(token, features, put):

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_transfer as kt
+from keras_transfer import _compat
 from keras_transfer.store.engines.tensorflow import TensorFlowEngine
 from support import pixels, run_python
 
@@ -57,6 +58,18 @@ def test_with_a_gpu_it_is_compiled_by_xla_and_gives_the_same(small_backbone, mon
     assert compiled_by_xla(engine.function.get_concrete_function(tf.TensorSpec(x.shape)))
     ((_, (features,)),) = results(engine, [(0, x)])
     np.testing.assert_allclose(features, backbone(x, training=False), rtol=1e-4, atol=1e-5)
+
+
+def test_what_xla_can_not_compile_stays_as_it_is(small_backbone, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU:0"])
+    backbone, x = small_backbone(), pixels(4)
+    monkeypatch.setattr(backbone.layers[-1], "supports_jit", False)
+    assert not compiled_by_xla(TensorFlowEngine(backbone).function)
+    monkeypatch.setattr(backbone.layers[-1], "supports_jit", True)
+    monkeypatch.setattr(_compat, "is_deterministic", lambda: True)
+    assert not compiled_by_xla(TensorFlowEngine(backbone).function)
+    monkeypatch.setattr(_compat, "is_deterministic", lambda: False)
+    assert compiled_by_xla(TensorFlowEngine(backbone).function.get_concrete_function(tf.TensorSpec(x.shape)))
 
 
 def test_an_error_of_the_reader_comes_through(small_backbone):
