@@ -8,17 +8,15 @@ import weakref
 
 import filelock
 import keras
-import numpy as np
 
 from .. import _check, _compat, distributing
 from ..data.describing import described
 from ..network import check_methods, model_of
-from . import keys, reading, sources
+from . import keys, matching, reading, sources
 from .engines.choosing import candidates
-from .engines.tracing import fitted
 from .engines.unsuitable import Unsuitable
 from .filling import Filler
-from .shards import BFLOAT16, Layout, Shards, lock_of, rows_of, unwritable
+from .shards import Layout, Shards, lock_of, rows_of, unwritable
 from .splitting import split
 
 
@@ -75,8 +73,8 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
 
     Returns:
         `(features, tail)`: a `tf.data.Dataset` with the elements of `dataset` in which features stand for x (a tensor,
-        or a tuple where several cross the cut), in batches of the same size; and a Functional `keras.Model`
-        that shares its layers with `model`.
+        or a tuple where several cross the cut; `(x,)` then for a set of x alone) and tuples for lists, in batches of the
+        same size; and a Functional `keras.Model` that shares its layers with `model`.
 
     Raises:
         TypeError: `model` isn't Functional, or `store` no `kt.Store`.
@@ -107,17 +105,16 @@ def kept(prefix, dataset, directory=None, shuffle=False, store=Store(), verbose=
     `make` may be what `maker` has returned for `prefix`, so that several data sets have one engine.
     """
     make = make or maker(prefix)
-    if not isinstance(store, Store):
-        raise TypeError(f"`store` must be a kt.Store. Received: {store!r}")
-    source = sources.source_of(dataset, store.views, store.key)
+    source = sources.source_of(dataset, _checked(store).views, store.key)
     if directory is not None and store.views > 1 and store.key is None and source.info is None:
         raise ValueError("Several passes of a data set that isn't of kt.data can't be told from others, so that nobody would "
                          "find them in `directory` again. Say what the data are, with store=kt.Store(views=..., key=...), "
                          "or leave `directory` out.")
-    _check_inputs(prefix, source)
+    matching.check_inputs(prefix, source)
     source.check_unchanged()
-    columns = _columns(prefix, source, store)
-    network, mark = (None, None) if directory is None else (keys.of_network(prefix), source.mark())
+    columns = matching.columns_of(prefix, source, store)
+    network, mark = (None, None) if directory is None else (
+        (keys.of_network(prefix), matching.names_for(prefix, source)), source.mark())
     rows = rows_of(Layout("", columns, 1).row_bytes, source.step, source.count)  # the mark of foreign data counts them
     strategy = prefix.distribute_strategy
     shared = directory is not None and distributing.is_shared(directory, strategy)  # else each worker computes all of it
@@ -177,6 +174,12 @@ def _read_by_heads(model):
     return model.outputs
 
 
+def _checked(store):
+    if not isinstance(store, Store):
+        raise TypeError(f"`store` must be a kt.Store. Received: {store!r}")
+    return store
+
+
 def maker(prefix):
     """Returns a function that makes an engine for `prefix`, of (class, dtype, rows a batch); but one of a class and dtype."""
     made = {}
@@ -191,10 +194,11 @@ def maker(prefix):
 
 def arrays_of(prefix, dataset, store, verbose=0, make=None):
     """Returns the elements of `dataset` as arrays, with what `prefix` gives in place of x. Arguments as for `kept`."""
-    make = make or maker(prefix)
+    make, store = make or maker(prefix), _checked(store)
     source = sources.source_of(dataset, key="unkeyed")
-    _check_inputs(prefix, source)
-    columns = _columns(prefix, source, store)
+    matching.check_inputs(prefix, source)
+    source.check_unchanged()
+    columns = matching.columns_of(prefix, source, store)
     layout = Layout("", columns, rows_of(Layout("", columns, 1).row_bytes, source.step, source.count))
     for engine, more in _with_more(candidates(store.engine)):
         with tempfile.TemporaryDirectory(prefix="keras-transfer-") as folder:
@@ -219,44 +223,6 @@ def _functional(model):
         raise TypeError("`model` must be what kt.attach or kt.backbone returned, or another Functional or Sequential model that is "
                         f"built. Received: {type(model).__name__}")
     return model
-
-
-def _check_inputs(prefix, source):
-    """Compares x with what the network takes."""
-    x = source.spec[0] if isinstance(source.spec, tuple) else source.spec
-    if any(leaf.shape is None or getattr(leaf.shape, "rank", 0) is None for leaf in keras.tree.flatten(x)):
-        raise ValueError("The data set doesn't tell the number of dimensions of x. Say it, with a map of "
-                         "`tf.ensure_shape(x, (None, height, width, 3))` before the batches are cached.")
-    names = _compat.input_names(prefix)
-    if isinstance(x, dict) and not isinstance(_compat.input_structure(prefix), dict) and not set(names) <= set(x):
-        raise ValueError(f"The model takes the inputs {', '.join(names)}, but the data set gives {', '.join(map(str, x))}. Name "
-                         "them alike.")
-    given = [tuple(leaf.shape)[1:] for leaf in _compat.leaves_of(prefix, x)]
-    wanted = [tuple(t.shape)[1:] for t in prefix.inputs]
-    pairs = [(fitted(g, w), w) for g, w in zip(given, wanted)]
-    fits = len(given) == len(wanted) and all(
-        len(g) == len(w) and all(a is None or b is None or a == b for a, b in zip(g, w)) for g, w in pairs)
-    if not fits:
-        raise ValueError(f"The model takes inputs of shape {wanted}, a row, but the data set gives {given}. Read photos with "
-                         "the `size` that the backbone was built for.")
-
-
-def _columns(prefix, source, store):
-    """The columns of the store: `{name: (shape, dtype)}`."""
-    columns = {}
-    for number, tensor in enumerate(prefix.outputs):
-        dtype = keras.backend.standardize_dtype(tensor.dtype)
-        half = store.dtype == "bfloat16" and dtype in ("float32", "float16", "float64") or dtype == "bfloat16"
-        columns[f"x{number}"] = tuple(tensor.shape[1:]), BFLOAT16 if half else dtype
-    for number, leaf in enumerate(keras.tree.flatten(source.rest)):
-        columns[f"y{number}"] = tuple(leaf.shape[1:]), getattr(leaf.dtype, "as_numpy_dtype", leaf.dtype)
-    columns["id"] = (), "int64"
-    for name, (shape, dtype) in columns.items():
-        if None in shape or dtype == "string" or np.dtype(dtype) == object:
-            what = "features" if name[0] == "x" else "labels"
-            raise ValueError(f"The {what} have the shape {shape} and the dtype {np.dtype(dtype)}; only numbers of one fixed "
-                             "shape can be kept. Give the backbone an `input_shape`, and text labels as class numbers.")
-    return {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in columns.items()}
 
 
 def _folder(directory, key):

@@ -6,18 +6,19 @@ import numpy as np
 
 from .. import _compat
 
-_NAMES = ("name", "trainable", "seed", "build_config", "registered_name")  # change nothing that inference computes
+_MADE_UP = ("name", "trainable")  # of a layer: names that Keras makes up, and flags, change nothing that inference computes
 
 
 def of_network(prefix):
     """Returns a hex digest of the graph and the weights of `prefix`: equal for networks that compute the same.
 
-    Names that Keras makes up, flags and seeds play no part, so that the same script finds its features again.
+    Names that Keras makes up, flags and the seeds of its own layers play no part, so that the same script finds its
+    features again.
 
     Raises:
         ValueError: a layer doesn't tell its config.
     """
-    digest = hashlib.sha256(_said(_graph(prefix)))
+    digest = hashlib.sha256(_said(of_graph(prefix)))
     for weight in prefix.weights:
         digest.update(_said((weight.shape, weight.dtype)))
         digest.update(_bytes(keras.ops.convert_to_numpy(weight)))
@@ -37,7 +38,7 @@ def of_words(*words):
     return hashlib.sha256(_said(words)).hexdigest()
 
 
-def _graph(model):
+def of_graph(model):
     """The calls of a Functional model, with each tensor's place in their order, which no name tells reliably."""
     numbers = {}
 
@@ -55,23 +56,36 @@ def _graph(model):
 
 def _config(operation):
     if _compat.graph(operation) is not None:
-        return _graph(_compat.graph(operation))
+        return of_graph(_compat.graph(operation))
     try:
-        return _essence(operation.get_config()), _vocabulary(operation)
+        return _settings(operation.get_config(), type(operation).__module__), _vocabulary(operation)
     except NotImplementedError as error:
         raise ValueError(f"The layer {operation.name!r} ({type(operation).__name__}) has no `get_config`, so features that "
                          "it gave can't be told from others. Write that method, or leave `directory` out.") from error
 
 
 def _vocabulary(operation):
-    """What a lookup layer has learnt, which is in no weight, and in its config only if it was given there."""
+    """What a lookup layer has learnt, words and their weights, which are in its config only if they were given there."""
     read = getattr(operation, "get_vocabulary", None)
-    return list(map(str, read())) if callable(read) else None
+    if not callable(read):
+        return None
+    weights = [getattr(layer, "idf_weights", None) for layer in _compat.flat_layers(operation)]  # no weights of Keras's either
+    return list(map(str, read())), [None if w is None else _essence(np.asarray(w)) for w in weights]
+
+
+def _settings(config, module):
+    """What the config of a layer, or of anything else that Keras serializes, says of what it computes."""
+    seed = ("seed",) if module.split(".")[0] == "keras" else ()  # of other layers it may say what they compute
+    return _essence({k: v for k, v in config.items() if k not in _MADE_UP + seed})
 
 
 def _essence(config):
+    if isinstance(config, dict) and isinstance(config.get("config"), dict) and "class_name" in config:  # a thing within
+        inner, module = config["config"], config.get("module") or ""
+        said = _settings(inner, module) if "trainable" in inner or "seed" in inner else _essence(inner)
+        return [module, config["class_name"], said, _essence(config.get("inbound_nodes"))]
     if isinstance(config, dict):
-        return sorted((str(k), _essence(v)) for k, v in config.items() if k not in _NAMES)
+        return sorted((str(k), _essence(v)) for k, v in config.items())
     if isinstance(config, (list, tuple)):
         return [_essence(v) for v in config]
     if isinstance(config, np.ndarray) or keras.ops.is_tensor(config):  # whose `repr` leaves numbers out

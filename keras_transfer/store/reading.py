@@ -47,7 +47,9 @@ def dataset(shards, counts, source, outputs, shuffle):
 
     def element(view, numbers):
         flat = tf.numpy_function(rows_of, [view, numbers], [spec.dtype for spec in specs])
-        return _packed([tf.ensure_shape(t, spec.shape) for t, spec in zip(flat, specs)], source, outputs)
+        packed = _packed([tf.ensure_shape(t, spec.shape) for t, spec in zip(flat, specs)], source, outputs)
+        bare = not isinstance(source.spec, tuple) and isinstance(packed, tuple)  # which Keras would take for x and y
+        return (packed,) if bare else keras.tree.lists_to_tuples(packed)  # of a list tf.data would make one tensor
 
     def reader(numbers, batch_size):
         chosen = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, "int64")).batch(batch_size)

@@ -69,6 +69,12 @@ def room(directory):
     return shutil.disk_usage(next(parent for parent in (path, *path.parents) if parent.exists())).free
 
 
+def held(directory):
+    """Returns the bytes that stores in `directory` take already; 0 for None."""
+    files = [] if directory is None else pathlib.Path(directory).rglob("*.npy")
+    return sum(file.stat().st_size for file in files)
+
+
 def unwritable(path, error):
     """Returns the error to raise in the place of an `OSError` that came of writing to `path`."""
     return type(error)(error.errno, f"The features can't be kept in {str(path)!r} ({error.strerror}). What was written "

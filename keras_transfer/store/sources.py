@@ -1,6 +1,7 @@
 """Data sets as a feature store reads them: shard by shard, in an order that can be found again."""
 import collections
 import concurrent.futures
+import contextlib
 import hashlib
 import math
 import uuid
@@ -120,7 +121,7 @@ class Elements(_Source):
         self.key, self.hash = key, None
         self.views = 1 if isinstance(dataset, tuple) else views
         _check_kind(dataset)
-        first = next(self._iterate(), None)
+        first = self._first()
         if first is None:
             raise ValueError("`dataset` is empty, so there is nothing to compute.")
         self.spec = getattr(dataset, "element_spec", first)
@@ -134,9 +135,14 @@ class Elements(_Source):
         self.count = len(keras.tree.flatten(dataset)[0]) if isinstance(dataset, tuple) else None
         self.repeats = key is None and self.views == 1
         self.repeatable = self.views == 1 and (
-            isinstance(dataset, tuple) or _hash([first]) == _hash([next(self._iterate())]))
+            isinstance(dataset, tuple) or _hash([first]) == _hash([self._first()]))
         if self.repeats and not self.repeatable:
             raise self._unrepeatable()
+
+    def _first(self):
+        """The first element of a pass, after which the pass is over."""
+        with contextlib.closing(self._elements(0)) as elements:
+            return _check.given(next(elements, None))
 
     def mark(self):
         if self.key is not None:
@@ -177,7 +183,13 @@ class Elements(_Source):
             for low in range(0, length, BATCH):
                 yield keras.tree.map_structure(lambda a: np.asarray(a[low:low + BATCH]), self.dataset)
         elif isinstance(self.dataset, keras.utils.PyDataset):
-            yield from _ahead(map(self.dataset.__getitem__, range(len(self.dataset))))
+            self.dataset.on_epoch_begin()
+            try:
+                with contextlib.closing(_ahead(map(self.dataset.__getitem__, range(len(self.dataset))))) as batches:
+                    for batch in batches:
+                        yield tuple(batch) if isinstance(batch, list) else batch
+            finally:  # where it may shuffle
+                self.dataset.on_epoch_end()
         else:
             yield from _beside_inference(self.dataset.prefetch(ahead))
 

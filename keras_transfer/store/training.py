@@ -5,9 +5,10 @@ import math
 import keras
 
 from .. import data, distributing
+from . import keys
 from .caching import arrays_of, kept, maker
 from .filling import size
-from .shards import room
+from .shards import held, room
 from .sources import is_finite
 from .splitting import split, width
 
@@ -56,14 +57,20 @@ def _are_refused(prefix, sets, directory, strategy, verbose):
 def _reason(prefix, sets, directory):
     """What speaks against features of these sets, or ""."""
     weight = 4 * sum(_rows(part) * sum(map(width, prefix.outputs)) for part in sets)
-    free = IN_MEMORY if isinstance(sets[0], tuple) else room(directory)
+    arrays = isinstance(sets[0], tuple)
+    free = min(IN_MEMORY, room(None)) if arrays else room(directory) + held(directory)
     if not math.isfinite(weight):
         return "The features have no fixed size, so they are not kept: all is computed in every epoch."
     if weight > free:
-        return (f"The features would take {size(weight)}, more than there is room for: all is computed in every epoch. "
-                "Another `directory` may have room.")
+        return (f"The features would take {size(weight)}, more than there is room for: all is computed in every epoch."
+                + " Another `directory` may have room." * (not arrays))
     if not all(is_finite(part[0]) for part in sets if isinstance(part, tuple)):
         return "The data hold NaN or infinite numbers in x, so no features are kept: all is computed in every epoch."
+    if directory is not None and not arrays:
+        try:
+            keys.of_graph(prefix)
+        except ValueError as error:
+            return f"{error} Until then all is computed in every epoch."
     return ""
 
 

@@ -107,6 +107,16 @@ def test_labels_and_weights_in_any_structure(model):
     assert bare.element_spec == tf.TensorSpec((None, 4)) and len(list(bare)) == 3
 
 
+def test_lists_of_labels_are_tuples_as_keras_has_them(model):
+    x, y = numbers(20)
+    for second in (1.0 - y, y[:, None].astype("float32")):  # alike, tf.data would make one tensor of them
+        element = next(iter(cached(model, (x, [y, second], [x[:, 0], x[:, 1]]))))
+        assert isinstance(element[1], tuple) and np.array_equal(np.ravel(element[1][1]), np.ravel(second))
+        assert isinstance(element[2], tuple) and element[2][1].shape == element[2][0].shape
+    _, labels = kt.features(model, (x, [y, y]), store=STORE)
+    assert isinstance(labels, list)
+
+
 @pytest.mark.parametrize("kind", ["float64", "int32"])
 def test_x_in_another_dtype_is_cast_as_fit_would(model, kind):
     x, y = numbers()
@@ -127,6 +137,8 @@ def test_several_tensors_that_cross_are_a_tuple():
     np.testing.assert_allclose(got, model(x), rtol=1e-5, atol=1e-6)
     tail.compile(optimizer="sgd", **kt.objectives(tail))
     assert np.isfinite(tail.fit(features, epochs=1, verbose=0).history["loss"])
+    bare, tail = kt.cache_features(model, batches(x), store=STORE, verbose=0)  # a pair alone would be x and y
+    np.testing.assert_allclose(tail.predict(bare, verbose=0), model(x), rtol=1e-5, atol=1e-6)
 
 
 def test_sets_of_kt_data_keep_their_own_order_and_others_are_shuffled_on_demand(small_backbone, sets):
@@ -270,6 +282,25 @@ def test_the_same_call_finds_its_features_again(model, tmp_path, computed):
     assert sum(computed) == 50
     again = read(cached(model, numbers(), tmp_path))
     assert sum(computed) == 50 and all(np.array_equal(a, b) for a, b in zip(first, again))
+
+
+def test_the_inputs_that_tensors_go_to_by_name_count(tmp_path):
+    """The names of inputs play a part where x is a dict, and only there."""
+    dense = keras.layers.Dense(3, trainable=False)
+
+    def model(first, second):
+        left, right = keras.Input((3,), name=first), keras.Input((3,), name=second)
+        joined = keras.layers.Subtract()([dense(left), right])
+        return keras.Model([left, right], keras.layers.Dense(2)(joined))
+
+    x, y = numbers()
+    found = [read(cached(model(*names), ({"a": x, "b": 2 * x}, y), tmp_path))[0] for names in ("ab", "ba", "ab")]
+    np.testing.assert_allclose(found[0], dense(x) - 2 * x, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[1], dense(2 * x) - x, rtol=1e-5, atol=1e-6)
+    assert np.array_equal(found[0], found[2]) and len(list(tmp_path.glob("*/store.json"))) == 2
+    for names in ("cd", "ef"):
+        cached(model(*names), ((x, 2 * x), y), tmp_path)
+    assert len(list(tmp_path.glob("*/store.json"))) == 3
 
 
 def test_whatever_changes_is_computed_anew(model, tmp_path, computed):
@@ -436,6 +467,8 @@ def test_refusals(model, tmp_path):
         cached(model, (x, y), store="bfloat16")
     with pytest.raises(ValueError, match="only numbers of one fixed shape.*text labels as class numbers"):
         cached(model, batches((x, np.full(50, "cat"))))
+    with pytest.raises(TypeError, match="`store` must be a kt.Store"):
+        kt.features(model, (x, y), store="bfloat16")
     x[3, 1] = np.nan
     with pytest.raises(ValueError, match="NaN or infinite"):
         cached(model, (x, y))

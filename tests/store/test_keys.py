@@ -167,3 +167,47 @@ def test_what_a_lookup_has_learnt_is_in_the_key():
         return keys.of_network(keras.Model(inputs, vectors(inputs)))
 
     assert key("cat dog") == key("cat dog") != key("cat cow")
+
+
+def key_of(layer, shape=(3,), dtype="float32"):
+    inputs = keras.Input(shape, dtype=dtype)
+    return keys.of_network(filled(keras.Model(inputs, layer(inputs))))
+
+
+def test_the_precision_that_layers_compute_in_counts():
+    """The variables are float32 in both, and so may the outputs be."""
+    assert key_of(keras.layers.Dense(4, dtype="float32")) != key_of(keras.layers.Dense(4, dtype="mixed_float16"))
+    assert key_of(keras.layers.Dense(4, dtype="float32")) == key_of(keras.layers.Dense(4, dtype="float32"))
+
+
+def test_layers_within_layers_have_no_names_in_the_key():
+    def within():
+        return keras.layers.TimeDistributed(keras.layers.Dense(2, kernel_initializer=keras.initializers.RandomNormal()))
+
+    assert key_of(within(), (5, 3)) == key_of(within(), (5, 3))
+
+
+def test_names_and_seeds_in_the_config_of_ones_own_layer_count():
+    class Filtered(keras.layers.Layer):
+        def __init__(self, kind, seed):
+            super().__init__()
+            self.kind, self.seed = kind, seed
+
+        def call(self, x):
+            return x * np.random.default_rng(self.seed).normal()
+
+        def get_config(self):
+            return super().get_config() | {"kind": {"name": self.kind}, "seed": self.seed}
+
+    found = {key_of(Filtered(*given)) for given in (("sobel", 1), ("sobel", 2), ("box", 1))}
+    assert len(found) == 3 and key_of(Filtered("box", 1)) in found
+
+
+@pytest.mark.parametrize("layer", [keras.layers.TextVectorization, keras.layers.StringLookup])
+def test_the_weights_of_words_count(layer):
+    def key(weights):
+        made = layer(output_mode="tf_idf")
+        made.set_vocabulary(["cat", "dog"], weights)
+        return key_of(made, (1,), "string")
+
+    assert key([1.0, 2.0]) == key([1.0, 2.0]) != key([1.0, 2.5])

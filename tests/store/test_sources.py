@@ -192,6 +192,36 @@ def test_sets_that_give_other_elements_in_the_next_pass_are_refused():
             gathered(source)
 
 
+class Shuffled(Sequence):
+    """Shuffles where Keras's guide does it."""
+
+    began = 0
+
+    def on_epoch_begin(self):
+        self.began += 1
+
+    def on_epoch_end(self):
+        order = np.random.default_rng(self.began).permutation(len(self.x))
+        self.x, self.y = self.x[order], self.y[order]
+
+
+def test_a_pydataset_that_shuffles_between_epochs_is_refused():
+    with pytest.raises(ValueError, match="gives other elements in the next pass"):
+        source_of(Shuffled(*numbers()))
+    source = source_of(Shuffled(*numbers()), views=2)
+    first, second = gathered(source, view=0), gathered(source, view=1)
+    assert first.keys() == second.keys() and first != second and source.dataset.began == 3
+    assert {row[2] for row in first.values()} == {row[2] for row in second.values()} == set(range(50))
+
+
+def test_a_pydataset_may_give_lists():
+    class Lists(Sequence):
+        def __getitem__(self, number):
+            return list(super().__getitem__(number))
+
+    assert gathered(source_of(Lists(*numbers()))) == gathered(source_of(Sequence(*numbers())))
+
+
 def test_sets_that_give_another_number_of_rows_are_refused():
     x, y = numbers()
     data = Sequence(x, y)

@@ -248,8 +248,43 @@ def test_only_exact_leaves_out_what_there_is_no_room_for(model, sets, monkeypatc
     assert "The features would take 2.02 kB, more than there is room for" in capsys.readouterr().out
     monkeypatch.setattr(training, "room", lambda directory: 42 * 12 * 4)
     assert on_features(model, train, valid, TENSORFLOW, True) is not None
+    arrays = colour_task(20)
+    assert on_features(model, arrays, None, TENSORFLOW, True) is not None
+    monkeypatch.setattr(training, "room", lambda directory: 100)  # where their temporary folder would be
+    assert on_features(model, arrays, None, TENSORFLOW, True, verbose=1) is None
+    assert "`directory`" not in capsys.readouterr().out
+    monkeypatch.setattr(training, "room", lambda directory: 42 * 12 * 4)
     monkeypatch.setattr(training, "IN_MEMORY", 100)
-    assert on_features(model, colour_task(20), None, TENSORFLOW, True) is None
+    assert on_features(model, arrays, None, TENSORFLOW, True) is None
+
+
+def test_features_that_are_there_need_no_more_room(model, sets, tmp_path, monkeypatch):
+    """A run that was killed and goes on finds the disk as full as it has made it."""
+    kt.freeze(model)
+    train, _ = sets()
+    assert on_features(model, train, None, TENSORFLOW, True, tmp_path) is not None
+    monkeypatch.setattr(training, "room", lambda directory: 0)
+    assert on_features(model, train, None, TENSORFLOW, True, tmp_path) is not None
+    assert on_features(model, train, None, TENSORFLOW, True, tmp_path / "empty") is None
+
+
+def test_a_layer_that_tells_no_config_has_no_features_in_a_folder(sets, tmp_path, capsys):
+    class Bare(keras.layers.Layer):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def call(self, x):
+            return self.function(x)
+
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(Bare(lambda x: x / 255)(inputs)))
+    model = kt.attach(keras.Model(inputs, x), kt.heads.Classifier(3))
+    train, _ = sets()
+    kt.fine_tune(model, train, head_epochs=1, epochs=0, directory=tmp_path, verbose=2)
+    assert "has no `get_config`" in (said := capsys.readouterr().out) and "all is computed in every epoch" in said
+    with pytest.raises(ValueError, match="has no `get_config`"):
+        kt.fine_tune(model, train, head_epochs=1, epochs=0, directory=tmp_path / "other", cache=True, verbose=0)
 
 
 def test_only_exact_leaves_out_numbers_that_are_none(capsys):
