@@ -28,6 +28,13 @@ def backbone_of(model):
     return next((layer for layer in getattr(model, "layers", []) if layer.name == "backbone"), model)
 
 
+def check_whole(model):
+    """Refuses the tail that `kt.cache_features` returns, whose layers, heads and all, would be taken for a backbone."""
+    if getattr(model_of(model), "is_tail", False):
+        raise ValueError("`model` is the rest of a model that was cut for its features, and has no backbone. Give the model that "
+                         "was cut: they share their layers, and an optimizer for its variables serves both.")
+
+
 def depth_layers(backbone):
     """Returns the layers of `backbone` from input to output, nested models replaced by their own layers."""
     layers = []

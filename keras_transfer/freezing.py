@@ -122,6 +122,7 @@ def _backbone(model):
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be what `kt.attach` or `kt.backbone` returned, a keras.Model. "
                         f"Received: {type(model).__name__}")
+    blocks.check_whole(model)
     return blocks.backbone_of(model)
 
 

@@ -44,6 +44,7 @@ def layerwise(optimizer, model, decay=0.8):
 
 def multipliers(model, decay):
     """Returns `{variable path: multiplier}` for the weights of the backbone; all others have multiplier 1."""
+    blocks.check_whole(model)
     backbone = blocks.backbone_of(model)
     groups = blocks.blocks(backbone)
     weighted = [layers for _, layers in groups if any(layer.weights for layer in layers)]

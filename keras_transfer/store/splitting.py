@@ -84,6 +84,7 @@ class _Cut:
         with told_apart(self.operations):
             prefix = keras.Model(inputs, crossing, name="prefix")
             tail = (Network if isinstance(model, Network) else Plain)(given, outputs, name="tail")
+        tail.is_tail = True
         tail.output_names = list(_compat.graph(model).output_names)
         tail.dtype_policy = model.dtype_policy  # by which `compile` scales the loss, whatever the policy is now
         return prefix, tail

@@ -469,6 +469,19 @@ def test_what_of_a_plain_keras_model_is_the_same_in_training(layer, fixed):
     assert (layer in prefix.layers) == fixed
 
 
+def test_a_tail_is_not_taken_for_a_backbone(model):
+    kt.unfreeze(model, "block_3")
+    _, tail = split(model)
+    for refused in (lambda: kt.layerwise("adam", tail), lambda: kt.freeze(tail), lambda: kt.unfreeze(tail)):
+        with pytest.raises(ValueError, match="rest of a model that was cut.*Give the model that was cut"):
+            refused()
+    tail.compile(optimizer=kt.layerwise("sgd", model, decay=0.5), **kt.objectives(tail))
+    kernel = model.get_layer("colour").trainable_weights[0]
+    before = kernel.numpy()
+    tail.train_on_batch(np.ones((4, 4, 4, 8), "float32"), {"colour": np.arange(4) % 3, "light": np.ones(4)})
+    assert not np.array_equal(kernel, before)
+
+
 def video(trains):
     """Clips of 4 frames: the frames are rows of their own for the network, and then features of their clip."""
     inputs = keras.Input((4, 8, 8, 3))
