@@ -60,7 +60,7 @@ class Keeper(keras.callbacks.Callback):
             state.best_weights = [w.numpy() for w in self.network.weights]
         if loss is not None and self.restores and state.wait >= _PATIENCE:
             self.model.stop_training = True
-        state.epochs_over = self.model.stop_training or state.epoch == self.last_epoch
+        state.epochs_over = bool(self.model.stop_training) or state.epoch == self.last_epoch  # a callback may give NumPy's
         self.write(self.network)
 
     def write(self, model):

@@ -82,6 +82,9 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     """
     trained, model = model, model_of(model)
     strategy = model.distribute_strategy
+    head_epochs, epochs = _check.whole(head_epochs, "head_epochs"), _check.whole(epochs, "epochs")
+    seed = None if seed is None else _check.whole(seed, "seed")
+    last = last.item() if isinstance(last, np.generic) else last  # checkpoints hold plain numbers
     plan = _plan(model, head_epochs, epochs, last)
     tuning.check_phases(trained, plan)
     train = check_data(model, train, "train", labelled=True)
@@ -93,7 +96,7 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
 
         seed = 0 if seed is None else seed
         tf.config.experimental.enable_op_determinism()
-    drawn = int(np.random.SeedSequence().generate_state(1)[0] >> 1) if seed is None else _check.whole(seed, "seed")
+    drawn = int(np.random.SeedSequence().generate_state(1)[0] >> 1) if seed is None else seed
     drawn = int(distributing.from_chief(str(drawn).encode(), strategy))
     keras.utils.set_random_seed(drawn % 2**32)
     state = RunState({"head_epochs": head_epochs, "epochs": epochs, "seed": seed,
@@ -112,8 +115,6 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
 
 def _plan(model, head_epochs, epochs, last):
     """The phases that have epochs: (name, number of epochs, what sets the flags)."""
-    _check.whole(head_epochs, "head_epochs")
-    _check.whole(epochs, "epochs")
     backbone = blocks.backbone_of(model) if isinstance(model, keras.Model) else model
     if backbone is model:
         raise TypeError(f"`model` must be what `kt.attach` returned, with a layer named 'backbone'. "

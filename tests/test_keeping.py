@@ -19,7 +19,7 @@ def kept(model, callbacks=(), directory=None, epochs=3, name="tune"):
     """Trains a model with a keeper, and returns that."""
     keeper = Keeper(RunState({}, 7), directory, callbacks)
     keeper.begin(model, name, epochs, 0.5)
-    x = np.arange(8.0).reshape(4, 2)
+    x = np.arange(8.0).reshape(4, 2) / 8
     model.fit(x, x[:, :1], validation_data=(x, x[:, :1]), epochs=epochs, verbose=0, callbacks=[*callbacks, keeper])
     return keeper
 
@@ -37,6 +37,14 @@ def test_a_phase_ends_without_a_better_loss_and_the_best_weights_are_remembered(
     keeper = kept(model, epochs=20, name="head")
     assert keeper.state.epoch == 6 and keeper.state.epochs_over is True
     assert all(map(np.array_equal, keeper.state.best_weights, model.get_weights()))
+
+
+def test_a_callback_may_stop_training_by_a_number_of_numpy(tmp_path):
+    stop = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(stop.model, "stop_training", np.bool_(True)))
+    assert kept(small(), [stop], tmp_path).state.epoch == 1
+    again = RunState({}, 7)
+    again.load(tmp_path)
+    assert again.epochs_over is True
 
 
 def test_values_of_other_shapes_are_refused():

@@ -475,6 +475,16 @@ def test_a_checkpoint_of_another_run_is_refused(small_backbone, photo_folder, tm
         kt.fine_tune(model, train, valid, head_epochs=1, epochs=0, directory=tmp_path, seed=2, verbose=0)
 
 
+def test_numbers_of_numpy_are_kept_as_plain_ones(small_backbone, tmp_path):
+    def run(whole, share):
+        options = {"head_epochs": whole(1), "epochs": whole(1), "seed": whole(3), "last": share(0.5), "directory": tmp_path}
+        model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+        return kt.fine_tune(model, colour_task(8), verbose=0, **options).history
+
+    history = run(np.int64, np.float32)
+    assert len(history["loss"]) == 2 and run(int, float) == history  # ended, and restored
+
+
 def test_a_checkpoint_of_other_arrays_is_refused(small_backbone, tmp_path):
     (x, y), options = colour_task(8), {"head_epochs": 1, "epochs": 0, "directory": tmp_path, "seed": 1, "verbose": 0}
 
