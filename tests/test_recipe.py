@@ -302,6 +302,26 @@ def test_float16_goes_on_from_its_checkpoint(small_backbone, tmp_path):
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
 
 
+def test_weights_in_bfloat16_go_on_from_their_checkpoint(small_backbone, tmp_path):
+    def run(directory, *callbacks):
+        keras.config.set_dtype_policy("bfloat16")
+        try:
+            keras.utils.set_random_seed(2)
+            model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+            data = tf.data.Dataset.from_tensor_slices(colour_task(16)).batch(8)
+            kt.fine_tune(model, data, data, head_epochs=1, epochs=2, directory=directory, seed=1, callbacks=callbacks, verbose=0)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        return values(model)
+
+    expected = run(tmp_path / "whole")
+    assert "bfloat16" in {a.dtype.name for a in expected}
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", Stop(2))
+    for _ in range(2):  # at last it has ended, and is restored
+        assert all(np.allclose(a.astype("f4"), b.astype("f4"), rtol=1e-2) for a, b in zip(expected, run(tmp_path / "stopped")))
+
+
 def test_several_heads_with_missing_labels(small_backbone):
     x, y = colour_task(16)
     labels = {
