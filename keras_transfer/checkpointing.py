@@ -105,6 +105,7 @@ class RunState:
 
 def _seen_as(dtype, other, array):
     """The same bytes as `dtype` if they are of the `other` one."""
+    array = np.asarray(array)  # scalars can't be seen otherwise
     return array.view(dtype) if array.dtype == other else array
 
 

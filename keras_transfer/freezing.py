@@ -1,4 +1,6 @@
 """What trains: freeze, unfreeze, and unfreezing step by step during `fit`."""
+import contextlib
+
 import keras
 
 from . import _compat, blocks
@@ -58,6 +60,19 @@ def unfreeze(model, last=None, *, norms=False):
     first = blocks.position(_walkable(backbone, "last"), last, "last")[0]
     count = len(blocks.depth_layers(backbone))
     _set(model, backbone, first if isinstance(last, str) else count - first, norms)
+
+
+@contextlib.contextmanager
+def flags_kept(model):
+    """Context: the flags may be set within, and are afterwards what they were, as is whether `model` counts as compiled."""
+    layers = sorted(_compat.flat_layers(model), key=lambda layer: -len(_compat.flat_layers(layer)))  # outer before inner ones
+    before, compiled = [(x, x.trainable) for x in [*layers, *model.weights]], model.compiled
+    try:
+        yield
+    finally:
+        for x, flag in before:
+            _flag(x, flag)
+        model.compiled = compiled
 
 
 class GradualUnfreezing(keras.callbacks.Callback):

@@ -12,7 +12,7 @@ from .agreeing import agreed, fingerprint_of
 from .assembling import objectives
 from .checkpointing import RunState, owned
 from .fitting import check_data, count_batches, info_of, needed_by
-from .freezing import freeze, unfreeze
+from .freezing import flags_kept, freeze, unfreeze
 from .keeping import Keeper, restore
 from .multitask import tuning
 from .network import check_methods, model_of, own_method
@@ -86,7 +86,10 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     seed = None if seed is None else _check.whole(seed, "seed")
     last = last.item() if isinstance(last, np.generic) else last  # checkpoints hold plain numbers
     plan = _plan(model, head_epochs, epochs, last)
-    tuning.check_phases(trained, plan)
+    with flags_kept(model):  # what a phase refuses to train is refused now, not after the hours of another
+        for _, _, set_flags in plan:
+            set_flags(model)
+        tuning.check_phases(trained, plan)
     train = check_data(model, train, "train", labelled=True)
     validation = check_data(model, validation, "validation", needed_by(callbacks))
     directory, watched = agreed(directory, callbacks, strategy)
@@ -124,8 +127,6 @@ def _plan(model, head_epochs, epochs, last):
     if _compat.graph(backbone) is not None and not callable(last) and (epochs or last is not None):
         last = blocks.last_quarter(backbone) if last is None else last
         blocks.position(backbone, last, "last")
-    elif callable(last) and epochs:
-        last(model)  # what it refuses is refused now; the phases set the flags anew
     tune = last if callable(last) else lambda m: unfreeze(m, last)
     return [phase for phase in [("head", head_epochs, freeze), ("tune", epochs, tune)] if phase[1]]
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
-from keras_transfer.network import model_of
+from keras_transfer.freezing import flags_kept
+from keras_transfer.network import model_of, trainable_flags
 from support import colour_task, values
 
 
@@ -178,6 +179,25 @@ def test_unknown_names_and_models_are_refused(model):
         kt.unfreeze(model, 77)
     with pytest.raises(TypeError, match="`model` must be what `kt.attach` or `kt.backbone` returned.*str"):
         kt.freeze("model")
+
+
+def test_flags_set_within_are_what_they_were_afterwards(small_backbone):
+    """Also of a layer in two models, of a weight by itself, and of what was compiled for them."""
+    inner = small_backbone("inner")
+    outer = keras.Sequential([keras.Input((16, 16, 3)), inner])
+    shared = keras.Model(outer.input, keras.layers.Add()([outer(outer.input), inner(outer.input)]), name="backbone")
+    shared.compile("sgd", "mse")
+    inner.get_layer("block_2_conv").trainable = False
+    outer.trainable = True
+    inner.trainable = False
+    inner.get_layer("block_3_conv").trainable = True
+    inner.get_layer("block_3_conv").bias.trainable = False
+    before = trainable_flags(shared)
+    with pytest.raises(KeyboardInterrupt), flags_kept(shared):
+        kt.freeze(shared)
+        assert not shared.compiled and trainable_flags(shared) != before
+        raise KeyboardInterrupt
+    assert trainable_flags(shared) == before and shared.compiled
 
 
 class Watch(keras.callbacks.Callback):

@@ -16,6 +16,7 @@ import keras_transfer as kt
 from keras_transfer.multitask.sharing.mmoe import MMoE
 from keras_transfer.blocks import last_quarter
 from keras_transfer.network import Network
+import saved_models
 from support import colour_task, run_python, values
 
 
@@ -358,6 +359,19 @@ def test_what_a_function_refuses_is_refused_before_training(model):
     with pytest.raises(ValueError, match="nolayer"):
         kt.fine_tune(model, (x, y), head_epochs=1, epochs=1, last=lambda m: kt.unfreeze(m, "nolayer"), verbose=0)
     assert all(np.array_equal(a, w.numpy()) for a, w in zip(before, model.weights))
+
+
+@pytest.mark.parametrize("last", [None, lambda model: kt.unfreeze(model)])
+def test_a_backbone_that_cannot_be_trained_is_refused_before_training(tmp_path, last):
+    model = kt.attach(kt.backbone(f"hub:{saved_models.tf1_hub(tmp_path / 'model')}"), kt.heads.Classifier(3))
+    kt.freeze(model)
+    model.compile("sgd", **kt.objectives(model))
+    data, before = (np.ones((8, 6), "float32"), np.arange(8) % 3), values(model)
+    with pytest.raises(ValueError, match="Nothing in the SavedModel .* can be trained"):
+        kt.fine_tune(model, data, head_epochs=1, epochs=1, last=last, cache=False, verbose=0)
+    assert all(map(np.array_equal, before, values(model)))
+    model.fit(*data, verbose=0)  # what was compiled for still trains
+    assert kt.fine_tune(model, data, head_epochs=1, epochs=0, verbose=0).history["phase"] == ["head"]
 
 
 def test_a_loss_that_is_nan_ends_the_run(model):
