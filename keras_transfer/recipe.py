@@ -137,34 +137,48 @@ def _run(trained, plan, state, saved, keeper, data, callbacks):
     rate = _compat.inner(given).get_config()["learning_rate"]
     rate = math.nan if isinstance(rate, dict) else rate  # of a schedule: what it should become is not ours to guess
     learners = _learners(model, [set_flags for _, _, set_flags in plan], data)
-    for number, (name, count, set_flags) in enumerate(plan):
-        if number < state.phase or state.finished and number > state.phase:
-            continue
-        set_flags(model)
-        tuning.reset_metrics(keep)
-        _compile(trained, given if name == "head" else _tuning(given, trained, rate), keep, trained)
-        if saved is not None:
-            restore([*trained.weights, *trained.optimizer.variables], saved)
-            saved = None
-        elif number > state.phase:
-            state.phase, state.begun, state.epochs_over, state.phase_over, state.wait = number, state.epoch, False, False, 0
-        if not state.phase_over:
-            last_epoch = state.epoch if state.epochs_over else state.begun + count  # without one `fit` only ends the phase
-            keeper.begin(trained, name, last_epoch, rate if name == "head" else rate * _TUNING_RATE)
-            reduced = learners.of(number) if learners and tuning.takes_features(trained) else None
-            _fit(trained, keep, reduced, data, keeper, callbacks)
-            state.phase_over = True
-            keeper.write(trained)
-    if state.best_weights is not None and keeper.restores:
-        restore(trained.weights, state.best_weights)
-    state.finished = True
-    keeper.write(trained)
-    tuning.reset_metrics(keep)
-    _compile(trained, given, keep, trained)
-    if trained is not model:
-        _compile(model, given, tuning.with_own_metrics(keep), trained)
+    with _given_back(trained, given, keep):
+        for number, (name, count, set_flags) in enumerate(plan):
+            if number < state.phase or state.finished and number > state.phase:
+                continue
+            set_flags(model)
+            tuning.reset_metrics(keep)
+            _compile(trained, given if name == "head" else _tuning(given, trained, rate), keep, trained)
+            if saved is not None:
+                restore([*trained.weights, *trained.optimizer.variables], saved)
+                saved = None
+            elif number > state.phase:
+                state.phase, state.begun, state.epochs_over, state.phase_over, state.wait = number, state.epoch, False, False, 0
+            if not state.phase_over:
+                last_epoch = state.epoch if state.epochs_over else state.begun + count  # without one `fit` only ends the phase
+                keeper.begin(trained, name, last_epoch, rate if name == "head" else rate * _TUNING_RATE)
+                reduced = learners.of(number) if learners and tuning.takes_features(trained) else None
+                _fit(trained, keep, reduced, data, keeper, callbacks)
+                state.phase_over = True
+                keeper.write(trained)
+        if state.best_weights is not None and keeper.restores:
+            restore(trained.weights, state.best_weights)
+        state.finished = True
+        keeper.write(trained)
     if data["directory"] is not None and distributing.is_chief(model.distribute_strategy):
         shutil.rmtree(pathlib.Path(data["directory"], FEATURES), ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _given_back(trained, given, keep):
+    """Context: compiled as it was given afterwards, also after an error or Ctrl-C, which would leave a phase's lower rate."""
+    model, ended = model_of(trained), False
+    try:
+        yield
+        ended = True
+    finally:
+        if ended or not distributing.is_several(model.distribute_strategy):
+            tuning.reset_metrics(keep)
+            _compile(trained, given, keep, trained)
+            if trained is not model:
+                _compile(model, given, tuning.with_own_metrics(keep), trained)
+        elif trained.compiled:  # all workers make variables together, and one may be gone
+            _compat.replace_optimizer(trained, given)
 
 
 def _settings(trained):

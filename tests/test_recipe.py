@@ -676,6 +676,30 @@ class StopAtTheEnd(keras.callbacks.Callback):
         raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("wrap", [lambda model: model, kt.MultiTask])
+def test_stopped_in_its_second_phase_and_called_again_it_begins_with_what_was_compiled(small_backbone, tmp_path, wrap, kept):
+    def compiled():
+        learner = wrap(two_heads(small_backbone))
+        learner.compile(optimizer=keras.optimizers.SGD(0.05, momentum=0.9), **kt.objectives(learner))
+        return learner
+
+    def run(learner, directory, callbacks=()):
+        options = {"head_epochs": 1, "epochs": 4, "last": "block_3", "seed": 1, "cache": False, "verbose": 0}
+        data = tf.data.Dataset.from_tensor_slices(two_tasks(16)).batch(8)
+        return kt.fine_tune(learner, data, directory=directory if kept else None, callbacks=callbacks, **options).history
+
+    expected, learner = run(compiled(), tmp_path / "whole"), compiled()
+    with pytest.raises(KeyboardInterrupt):
+        run(learner, tmp_path / "stopped", [Stop(4)])
+    assert type(learner.optimizer) is keras.optimizers.SGD and float(learner.optimizer.learning_rate) == pytest.approx(0.05)
+    learner.fit(*two_tasks(8), verbose=0)
+    again = run(learner, tmp_path / "stopped")
+    assert again["learning_rate"] == expected["learning_rate"] and again["learning_rate"][1] == pytest.approx(0.005)
+    assert again["loss"] == pytest.approx(expected["loss"], rel=1e-5) if kept else again["loss"][0] < expected["loss"][0]
+    assert float(learner.optimizer.learning_rate) == pytest.approx(0.05)
+
+
 @pytest.mark.parametrize("cache", [True, False])
 @pytest.mark.parametrize("when", ["before fit returns", "after it"])
 def test_killed_between_the_phases_it_goes_on_from_what_the_first_one_ended_with(small_backbone, tmp_path, when, cache):
