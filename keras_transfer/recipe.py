@@ -12,7 +12,7 @@ from .agreeing import agreed, fingerprint_of
 from .assembling import objectives
 from .checkpointing import RunState, owned
 from .fitting import check_data, count_batches, info_of, needed_by
-from .freezing import flags_kept, freeze, unfreeze
+from .freezing import GradualUnfreezing, flags_kept, freeze, unfreeze
 from .keeping import Keeper, restore
 from .multitask import tuning
 from .network import check_methods, model_of, own_method
@@ -137,6 +137,7 @@ def _run(trained, plan, state, saved, keeper, data, callbacks):
     rate = _compat.inner(given).get_config()["learning_rate"]
     rate = math.nan if isinstance(rate, dict) else rate  # of a schedule: what it should become is not ours to guess
     learners = _learners(model, [set_flags for _, _, set_flags in plan], data)
+    gradual = [callback for callback in callbacks if isinstance(callback, GradualUnfreezing)]
     with _given_back(trained, given, keep):
         for number, (name, count, set_flags) in enumerate(plan):
             if number < state.phase or state.finished and number > state.phase:
@@ -144,6 +145,8 @@ def _run(trained, plan, state, saved, keeper, data, callbacks):
             set_flags(model)
             tuning.reset_metrics(keep)
             _compile(trained, given if name == "head" else _tuning(given, trained, rate), keep, trained)
+            for callback in gradual:
+                callback.prepare(trained)  # the checkpoint is of the optimizer that it trains with
             if saved is not None:
                 restore([*trained.weights, *trained.optimizer.variables], saved)
                 saved = None
@@ -156,6 +159,8 @@ def _run(trained, plan, state, saved, keeper, data, callbacks):
                 _fit(trained, keep, reduced, data, keeper, callbacks)
                 state.phase_over = True
                 keeper.write(trained)
+            for callback in gradual:
+                callback.hold(model, state.epoch - 1)  # also where an earlier run has trained all epochs
         if state.best_weights is not None and keeper.restores:
             restore(trained.weights, state.best_weights)
         state.finished = True

@@ -258,6 +258,30 @@ def test_gradual_unfreezing_after_a_restart_in_the_middle_begins_at_its_stage(mo
     assert watch.moved == [["block_3_conv"]]
 
 
+def test_gradual_unfreezing_in_a_second_fit_goes_on_in_the_stage_of_the_first(model):
+    x, y = colour_task(8)
+    stages, watch = kt.GradualUnfreezing({1: "block_3", 5: None}), Watch()
+    for first, last in ((0, 2), (2, 4)):
+        model.compile(optimizer="sgd", **kt.objectives(model))
+        model.fit(x, y, initial_epoch=first, epochs=last, verbose=0, callbacks=[stages, watch])
+    assert watch.moved == [["block_3_conv"]] * 2
+
+
+def test_gradual_unfreezing_prepares_the_optimizer_and_leaves_the_flags(model):
+    kt.unfreeze(model, "block_3")
+    model.compile(optimizer="adam", **kt.objectives(model))
+    model.optimizer.build(model.trainable_variables)
+    flags, stages = trainable_flags(model), kt.GradualUnfreezing({1: "block_2"})
+    stages.prepare(model)
+    wide = model.optimizer
+    assert trainable_flags(model) == flags and len(wide.variables) > 2 + 2 * len(model.trainable_variables)
+    stages.prepare(model)
+    model.fit(*colour_task(8), epochs=2, verbose=0, callbacks=[stages])
+    assert model.optimizer is wide and training(model) == ["block_2_conv", "block_3_conv"]
+    stages.hold(model, 0)
+    assert training(model) == []
+
+
 @pytest.mark.parametrize("weighting", [None, kt.multitask.PCGrad, kt.multitask.Uncertainty])
 def test_gradual_unfreezing_of_several_tasks(weighting, small_backbone):
     x, y = colour_task(16)

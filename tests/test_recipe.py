@@ -1,5 +1,6 @@
 """The recipe: two phases, the best weights, one History; killed and resumed, bit for bit."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import tensorflow as tf
 import keras_transfer as kt
 from keras_transfer.multitask.sharing.mmoe import MMoE
 from keras_transfer.blocks import last_quarter
-from keras_transfer.network import Network
+from keras_transfer.network import Network, trainable_flags
 import saved_models
 from support import colour_task, run_python, values
 
@@ -752,6 +753,40 @@ def test_a_learner_that_was_stopped_goes_on_to_the_same_result(small_backbone, p
     assert len(set(history["colour_weight"])) > 1 or method == "pcgrad at features"
     assert all(np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in zip(weights, again, strict=True))
     assert run(tmp_path / "stopped")[0]["loss"] == history["loss"]  # ended, and restored
+
+
+@pytest.mark.parametrize("method, stopped", [(None, 2), (None, 4), (None, 5), ("pcgrad", 2), ("pcgrad", 5)])
+def test_gradual_unfreezing_that_was_stopped_goes_on_to_the_same_result(small_backbone, tmp_path, method, stopped):
+    """Its optimizer is of the whole backbone; it begins in the first phase, and the second one begins in the middle of a stage."""
+
+    def run(directory, *callbacks):
+        model = two_heads(small_backbone)
+        learner = model if method is None else kt.MultiTask(model, METHODS[method]()[0])
+        learner.compile(keras.optimizers.Adam(0.01), **kt.objectives(model))
+        data = tf.data.Dataset.from_tensor_slices(two_tasks(24)).batch(8)
+        stages = kt.GradualUnfreezing({1: "block_3", 5: "block_2"})
+        history = kt.fine_tune(learner, data, head_epochs=3, epochs=3, directory=directory, seed=4, verbose=0,
+                               callbacks=[stages, *callbacks])
+        return history.history, values(learner), trainable_flags(model)
+
+    expected, weights, flags = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", Stop(stopped))
+    for _ in range(2):  # at last it has ended, and is restored
+        history, again, same = run(tmp_path / "stopped")
+        assert history["loss"] == pytest.approx(expected["loss"], rel=1e-5) and same == flags
+        assert all(np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in zip(weights, again, strict=True))
+
+
+def test_gradual_unfreezing_stopped_after_its_last_epoch_leaves_the_flags_of_its_stage(small_backbone, tmp_path):
+    for callbacks in ([StopAtTheEnd()], []):
+        model = two_heads(small_backbone)
+        ending = pytest.raises(KeyboardInterrupt) if callbacks else contextlib.nullcontext()
+        with ending:
+            kt.fine_tune(model, two_tasks(8), head_epochs=0, epochs=2, directory=tmp_path, seed=4, verbose=0,
+                         callbacks=[kt.GradualUnfreezing({1: "block_2"}), *callbacks])
+    trained = {layer.name for layer in model.get_layer("backbone").layers if layer.weights and layer.trainable}
+    assert trained == {"block_2_conv", "block_3_conv"}
 
 
 def test_a_checkpoint_of_another_weighting_is_refused(small_backbone, tmp_path):
