@@ -188,8 +188,12 @@ def _given_back(trained, given, keep):
 
 def _settings(trained):
     """What it was compiled with; else what its model was; else what its heads carry."""
-    compiled = [one for one in (trained, model_of(trained)) if one.compiled]
-    return _compat.compile_arguments(compiled[0]) if compiled else objectives(trained)
+    compiled = next((one for one in (trained, model_of(trained)) if one.compiled), None)
+    if compiled is None:
+        return objectives(trained)
+    scales = isinstance(compiled.optimizer, (keras.optimizers.LossScaleOptimizer, type(None)))
+    unscaled = {} if scales or compiled.dtype_policy.name != "mixed_float16" else {"auto_scale_loss": False}  # Keras forgets it
+    return {**_compat.compile_arguments(compiled), **unscaled}
 
 
 def _tuning(given, trained, rate):

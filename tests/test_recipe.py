@@ -229,6 +229,20 @@ def test_the_scale_of_the_loss_is_kept(small_backbone, policy):
     assert type(model.optimizer.inner_optimizer) is keras.optimizers.Adam
 
 
+@pytest.mark.parametrize("wrap", [lambda model: model, kt.MultiTask])
+def test_a_loss_that_is_not_to_be_scaled_is_not(small_backbone, wrap):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        learner = wrap(two_heads(small_backbone))
+        learner.compile(optimizer=keras.optimizers.SGD(0.01), auto_scale_loss=False, **kt.objectives(learner))
+        seen, x, y = [], *two_tasks(8)
+        watch = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: seen.append(type(watch.model.optimizer).__name__))
+        kt.fine_tune(learner, (x, y), head_epochs=1, epochs=1, seed=1, callbacks=[watch], verbose=0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert seen == ["SGD", "LayerwiseSGD"] and type(learner.optimizer) is keras.optimizers.SGD
+
+
 def test_a_schedule_is_kept(model):
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
     model.compile(optimizer=keras.optimizers.SGD(schedule), **kt.objectives(model))
