@@ -193,7 +193,7 @@ def _settings(trained):
         return objectives(trained)
     scales = isinstance(compiled.optimizer, (keras.optimizers.LossScaleOptimizer, type(None)))
     unscaled = {} if scales or compiled.dtype_policy.name != "mixed_float16" else {"auto_scale_loss": False}  # Keras forgets it
-    return {**_compat.compile_arguments(compiled), **unscaled}
+    return tuning.with_metrics_of(trained.distribute_strategy, {**_compat.compile_arguments(compiled), **unscaled})
 
 
 def _tuning(given, trained, rate):

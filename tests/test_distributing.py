@@ -166,6 +166,7 @@ SAME = (
     "found_rate",
     "gradual",
     "outside",
+    "compiled_outside",
     "reloaded",
     "norms_together",
     "norms_with_empty_shares",
