@@ -8,6 +8,7 @@ from . import _compat
 from .agreeing import RATE_CALLBACKS
 from .fitting import check_loss
 from .network import model_of
+from .replicating import share_accumulated
 
 _PATIENCE = 5  # epochs without a better validation loss before a phase ends
 
@@ -65,6 +66,7 @@ class Keeper(keras.callbacks.Callback):
 
     def write(self, model):
         if self.directory is not None:
+            share_accumulated(model.optimizer, model.distribute_strategy)
             self.state.save(self.directory, [*model.weights, *model.optimizer.variables], model.distribute_strategy)
 
 

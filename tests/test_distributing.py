@@ -163,6 +163,8 @@ SAME = (
     "regularized",
     "many_steps",
     "accumulated",
+    "accumulated_and_looked_at",
+    "accumulated_and_resumed",
     "found_rate",
     "gradual",
     "outside",
