@@ -33,7 +33,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     Hutter 2017, arXiv:1608.03983) and is lower from block to block (`kt.layerwise`); batch norms stay frozen.
     With `validation`, a phase ends after 5 epochs without a lower validation loss (give a
     `keras.callbacks.EarlyStopping` of your own to have it otherwise), and the best weights of all epochs are in the
-    model on return; it is then compiled with the settings it began with, so that another call begins at the same rate.
+    model on return; it is then compiled with the settings it began with, as after Ctrl-C or an error, so that another call
+    begins at the same rate.
 
     With a `directory`, a run that was killed goes on from its last whole epoch when the same call is made again, and
     one that has ended is restored at once. For the data sets of `kt.data`, shuffling, augmentation and dropout depend
