@@ -45,10 +45,10 @@ def average_changes(variables, before, rows):
 
 
 def share_accumulated(optimizer, strategy):
-    """Gives each replica the mean of what gradient accumulators hold on all of them, which leaves their sum, what counts, as it is.
+    """Gives each replica the mean of what gradient accumulators hold on all of them, which leaves their sum as it is.
 
-    Each replica adds its own gradients up, but reading a variable gives those of the first, and assigning to it sets all. So
-    whoever keeps the state of an optimizer calls this before, on all workers.
+    Each replica adds its own gradients up, and the sum of all is used. But reading a variable gives that of the first, and
+    assigning to it sets all. So whoever keeps the state of an optimizer calls this before, on all workers.
     """
     held = [v for v in optimizer.variables if v.path.endswith("gradient_accumulator")]
     if not held or strategy.num_replicas_in_sync == 1:

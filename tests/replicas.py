@@ -299,7 +299,7 @@ def outside(folder):
 
 
 def compiled_outside(_=None):
-    """Its metrics are made outside of the scope: they count the rows of all replicas nevertheless, and both end a phase alike."""
+    """Metrics made outside of the scope: they count the rows of all replicas nevertheless, so that all end a phase alike."""
     import keras
 
     import keras_transfer as kt
@@ -308,8 +308,8 @@ def compiled_outside(_=None):
     def run(model):
         model.compile(optimizer=keras.optimizers.Adam(RATE), **kt.objectives(model))
         stop = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=1)
-        logs = kt.fine_tune(model, dataset(40, 8), dataset(33, 8), head_epochs=4, epochs=1, last="block_2", seed=7, callbacks=[stop],
-                            verbose=0).history
+        options = {"head_epochs": 4, "epochs": 1, "last": "block_2", "seed": 7, "callbacks": [stop], "verbose": 0}
+        logs = kt.fine_tune(model, dataset(40, 8), dataset(33, 8), **options).history
         return {**logs, "evaluate": model.evaluate(dataset(33, 8), verbose=0), "weights": flat(model)}
 
     return outside_scope(run)(attached())

@@ -31,7 +31,7 @@ def test_bfloat16_comes_back(tmp_path):
     again = RunState({}, 0)
     *arrays, last = again.load(tmp_path)
     assert last.dtype == "float32" and again.best_weights[0].tolist() == state.best_weights[0].tolist()
-    assert all(a.dtype == v.dtype.as_numpy_dtype and a.tolist() == v.numpy().tolist() for a, v in zip(arrays, values, strict=True))
+    assert [(a.dtype, a.tolist()) for a in arrays] == [(v.dtype.as_numpy_dtype, v.numpy().tolist()) for v in values]
 
 
 def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path):

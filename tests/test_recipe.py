@@ -325,7 +325,8 @@ def test_weights_in_bfloat16_go_on_from_their_checkpoint(small_backbone, tmp_pat
             keras.utils.set_random_seed(2)
             model = kt.attach(small_backbone(), kt.heads.Classifier(3))
             data = tf.data.Dataset.from_tensor_slices(colour_task(16)).batch(8)
-            kt.fine_tune(model, data, data, head_epochs=1, epochs=2, directory=directory, seed=1, callbacks=callbacks, verbose=0)
+            kt.fine_tune(model, data, data, head_epochs=1, epochs=2, directory=directory, seed=1, callbacks=callbacks,
+                         verbose=0)
         finally:
             keras.config.set_dtype_policy("float32")
         return values(model)
@@ -771,7 +772,7 @@ def test_a_learner_that_was_stopped_goes_on_to_the_same_result(small_backbone, p
 
 @pytest.mark.parametrize("method, stopped", [(None, 2), (None, 4), (None, 5), ("pcgrad", 2), ("pcgrad", 5)])
 def test_gradual_unfreezing_that_was_stopped_goes_on_to_the_same_result(small_backbone, tmp_path, method, stopped):
-    """Its optimizer is of the whole backbone; it begins in the first phase, and the second one begins in the middle of a stage."""
+    """Its optimizer is of the whole backbone; a stage begins in the first phase and holds where the second one begins."""
 
     def run(directory, *callbacks):
         model = two_heads(small_backbone)

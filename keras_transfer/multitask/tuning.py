@@ -127,5 +127,5 @@ def with_metrics_of(strategy, settings):
     try:
         return with_own_metrics(settings, outside)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"A metric was made outside of the strategy's scope, and can't be made again from its config ({error}). "
-                         "Call `compile` within `strategy.scope()`.") from error
+        raise ValueError(f"A metric was made outside of the strategy's scope, and can't be made from its config anew ({error})."
+                         " Call `compile` within `strategy.scope()`.") from error
