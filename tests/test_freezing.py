@@ -185,7 +185,8 @@ def test_flags_set_within_are_what_they_were_afterwards(small_backbone):
     """Also of a layer in two models, of a weight by itself, and of what was compiled for them."""
     inner = small_backbone("inner")
     outer = keras.Sequential([keras.Input((16, 16, 3)), inner])
-    shared = keras.Model(outer.input, keras.layers.Add()([outer(outer.input), inner(outer.input)]), name="backbone")
+    x = keras.Input((16, 16, 3))
+    shared = keras.Model(x, keras.layers.Add()([outer(x), inner(x)]))
     shared.compile("sgd", "mse")
     inner.get_layer("block_2_conv").trainable = False
     outer.trainable = True
