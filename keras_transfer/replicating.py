@@ -55,7 +55,8 @@ def share_accumulated(optimizer, strategy):
         return
 
     def mean():
-        return [total / strategy.num_replicas_in_sync for total in summed([tf.convert_to_tensor(v) for v in held], strategy)]
+        mine = [tf.identity(v.value) for v in held]  # what is only read has no device, which is where it would be summed
+        return [total / strategy.num_replicas_in_sync for total in summed(mine, strategy)]
 
     run = tf.function(lambda: strategy.run(mean))
     for variable, value in zip(held, run()):
