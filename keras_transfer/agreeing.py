@@ -6,10 +6,11 @@ import keras
 
 from . import distributing
 from .fitting import info_of
+from .freezing import GradualUnfreezing
 from .store import keys
 
 RATE_CALLBACKS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
-STEERING = (*RATE_CALLBACKS, keras.callbacks.EarlyStopping, keras.callbacks.TerminateOnNaN)
+STEERING = (*RATE_CALLBACKS, GradualUnfreezing, keras.callbacks.EarlyStopping, keras.callbacks.TerminateOnNaN)
 
 
 def agreed(directory, callbacks, strategy):

@@ -11,9 +11,11 @@ import numpy as np
 
 from . import distributing
 from ._files import atomic
+from .store.shards import BFLOAT16
 
 FILE = "checkpoint.npz"
 _LOCK = ".lock"  # there while a run uses the folder
+_STORED = np.dtype([("bfloat16", "uint16")])  # what bfloat16 is in the file, of which NumPy would only keep the size
 
 
 @dataclasses.dataclass
@@ -68,7 +70,7 @@ class RunState:
         text = json.dumps({name: value for name, value in vars(self).items() if name != "best_weights"})
         try:
             with atomic(pathlib.Path(directory) / FILE) as file:
-                np.savez(file, told=np.array(text), **arrays)
+                np.savez(file, told=np.array(text), **{name: _seen_as(_STORED, BFLOAT16, a) for name, a in arrays.items()})
         except OSError as error:
             raise type(error)(error.errno, f"The checkpoint can't be written to {str(directory)!r} ({error.strerror}). The one "
                               "before it stays: make room, or give another `directory`.") from error
@@ -89,7 +91,7 @@ class RunState:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 told = json.loads(str(arrays["told"]))
-                numbered = {prefix: [arrays[f"{prefix}_{i}"] for i in range(len(arrays.files))
+                numbered = {prefix: [_seen_as(BFLOAT16, _STORED, arrays[f"{prefix}_{i}"]) for i in range(len(arrays.files))
                                      if f"{prefix}_{i}" in arrays.files] for prefix in ("now", "best")}
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} is no checkpoint of `fine_tune` ({error}). Delete it to start anew.") from error
@@ -99,6 +101,12 @@ class RunState:
                              "it, or another `directory` to start anew.")
         vars(self).update(told, best_weights=numbered["best"] or None)
         return numbered["now"]
+
+
+def _seen_as(dtype, other, array):
+    """The same bytes as `dtype` if they are of the `other` one."""
+    array = np.asarray(array)  # scalars can't be seen otherwise
+    return array.view(dtype) if array.dtype == other else array
 
 
 @contextlib.contextmanager

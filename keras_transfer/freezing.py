@@ -1,4 +1,6 @@
 """What trains: freeze, unfreeze, and unfreezing step by step during `fit`."""
+import contextlib
+
 import keras
 
 from . import _compat, blocks
@@ -60,6 +62,19 @@ def unfreeze(model, last=None, *, norms=False):
     _set(model, backbone, first if isinstance(last, str) else count - first, norms)
 
 
+@contextlib.contextmanager
+def flags_kept(model):
+    """Context: the flags may be set within, and are afterwards what they were, as is whether `model` counts as compiled."""
+    layers = sorted(_compat.flat_layers(model), key=lambda layer: -len(_compat.flat_layers(layer)))  # outer before inner ones
+    before, compiled = [(x, x.trainable) for x in [*layers, *model.weights]], model.compiled
+    try:
+        yield
+    finally:
+        for x, flag in before:
+            _flag(x, flag)
+        model.compiled = compiled
+
+
 class GradualUnfreezing(keras.callbacks.Callback):
     """Unfreezes the backbone step by step during one `fit`, of a model or of a `kt.MultiTask` learner.
 
@@ -87,13 +102,16 @@ class GradualUnfreezing(keras.callbacks.Callback):
             if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
                 raise ValueError(f"`stages` must have epochs (whole numbers from 0) as keys. Received: {epoch!r}")
 
-    def on_train_begin(self, logs=None):
-        model = self.model
-        self.network = model_of(model)
-        for last in self.stages.values():  # an unknown name is found now, not after hours
-            unfreeze(self.network, last, norms=self.norms)
-        unfreeze(self.network, norms=True)
-        with model.distribute_strategy.scope():
+    def prepare(self, model):
+        """Gives a compiled model or learner an optimizer over all that trains at any stage, if it has another one.
+
+        `fit` begins with it. What restores the state of an optimizer has to call it before, as there is more of that then.
+        """
+        network = model_of(model)
+        with flags_kept(network), model.distribute_strategy.scope():
+            for last in self.stages.values():  # an unknown name is found now, not after hours
+                unfreeze(network, last, norms=self.norms)
+            unfreeze(network, norms=True)
             optimizer = model.optimizer
             wanted = {_compat.variable_key(optimizer, v) for v in model.trainable_variables}
             if not optimizer.built:
@@ -103,19 +121,31 @@ class GradualUnfreezing(keras.callbacks.Callback):
                 new.build(model.trainable_variables)
                 carry_moments(optimizer, new)
                 _compat.replace_optimizer(model, new)
-        freeze(self.network)
-        model.make_train_function(force=True)
+
+    def hold(self, model, epoch):
+        """Sets the flags of a model or learner to those that hold in an epoch."""
+        stage = self._stage(epoch)
+        if stage is None:
+            freeze(model)
+        else:
+            unfreeze(model, self.stages[stage], norms=self.norms)
+
+    def on_train_begin(self, logs=None):
+        self.prepare(self.model)
+        self._trace(-1)  # the epoch that `fit` begins with isn't known yet
 
     def on_epoch_begin(self, epoch, logs=None):
-        due = [e for e in self.stages if e <= epoch]
-        if due and (epoch in self.stages or self._behind(max(due))):
-            unfreeze(self.network, self.stages[max(due)], norms=self.norms)
-            self._at = max(due)
-            self.model.make_train_function(force=True)
+        if self._stage(epoch) != self._at:  # which may have begun in an earlier run (`initial_epoch`)
+            self._trace(epoch)
 
-    def _behind(self, stage):
-        # After a restart in the middle (`initial_epoch`) the stage that holds began in an earlier run.
-        return getattr(self, "_at", None) != stage
+    def _stage(self, epoch):
+        """The epoch in which the stage of an epoch began, None before the first."""
+        return max((e for e in self.stages if e <= epoch), default=None)
+
+    def _trace(self, epoch):
+        self._at = self._stage(epoch)
+        self.hold(self.model, epoch)
+        self.model.make_train_function(force=True)
 
 
 def _backbone(model):

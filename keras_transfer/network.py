@@ -23,6 +23,7 @@ class Network(_compat.Replicated, keras.Model):
       `training=False`, written where a nested model was called, is honoured.
     - *A forgotten compile raises.* Keras reads `trainable` when it traces the training step, so a change after
       `compile` would train the old set of weights in silence; `fit` and `train_on_batch` raise instead.
+    - *Float16 stays float16.* A loaded model is compiled by its own dtype policy, in a process of any.
     - *Keys are checked.* A key of `loss`, `loss_weights` or `metrics` that is no output is refused by `compile`.
     """
 
@@ -44,6 +45,16 @@ class Network(_compat.Replicated, keras.Model):
         super().compile(optimizer=optimizer, loss=loss, loss_weights=loss_weights, metrics=metrics,
                         weighted_metrics=weighted_metrics, **options)
         self._compiled_flags = trainable_flags(self)
+
+    def get_config(self):
+        """Keras's, and the dtype policy, by which `compile` scales the loss for float16, whatever the policy is by then."""
+        return {**super().get_config(), "dtype": keras.dtype_policies.serialize(self.dtype_policy)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        network = super().from_config({k: v for k, v in config.items() if k != "dtype"}, custom_objects=custom_objects)
+        network.dtype_policy = config.get("dtype", network.dtype_policy)  # files of before have none
+        return network
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -6,6 +6,7 @@ import numpy as np
 
 from . import _check, _compat
 from .assembling import objectives
+from .replicating import share_accumulated
 
 _STOP_AT = 4.0  # times the lowest loss: from there on it only gets worse
 _MEMORY = 0.9   # of the running mean of the loss
@@ -50,6 +51,7 @@ def find_learning_rate(model, dataset, *, lowest=1e-6, highest=1.0, steps=100):
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
     sweep = _Sweep(np.geomspace(lowest, highest, steps), optimizer)
+    share_accumulated(model.optimizer, model.distribute_strategy)
     before = [(v, v.numpy()) for v in [*model.variables, *model.optimizer.variables]]
     at_once = model.steps_per_execution
     try:

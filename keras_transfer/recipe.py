@@ -8,11 +8,12 @@ import keras
 import numpy as np
 
 from . import _check, _compat, blocks, distributing
-from .agreeing import RATE_CALLBACKS, agreed, fingerprint_of
+from .agreeing import agreed, fingerprint_of
 from .assembling import objectives
 from .checkpointing import RunState, owned
-from .fitting import check_data, check_loss, count_batches, info_of, needed_by
-from .freezing import freeze, unfreeze
+from .fitting import check_data, count_batches, info_of, needed_by
+from .freezing import GradualUnfreezing, flags_kept, freeze, unfreeze
+from .keeping import Keeper, restore
 from .multitask import tuning
 from .network import check_methods, model_of, own_method
 from .rates import carry_moments, layerwise, remade
@@ -20,7 +21,6 @@ from .store.caching import Store
 from .store.phases import Phases
 
 FEATURES = ".features_of_fine_tune"  # their folder, within that of the checkpoint
-_PATIENCE = 5       # epochs without a better validation loss before a phase ends
 _TUNING_RATE = 0.1  # of the rate that the head trains with
 _STEPS = 32         # of the small tail in one call of TensorFlow
 
@@ -33,7 +33,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     Hutter 2017, arXiv:1608.03983) and is lower from block to block (`kt.layerwise`); batch norms stay frozen.
     With `validation`, a phase ends after 5 epochs without a lower validation loss (give a
     `keras.callbacks.EarlyStopping` of your own to have it otherwise), and the best weights of all epochs are in the
-    model on return; it is then compiled with the settings it began with, so that another call begins at the same rate.
+    model on return; it is then compiled with the settings it began with, as after Ctrl-C or an error, so that another call
+    begins at the same rate.
 
     With a `directory`, a run that was killed goes on from its last whole epoch when the same call is made again, and
     one that has ended is restored at once. For the data sets of `kt.data`, shuffling, augmentation and dropout depend
@@ -82,8 +83,14 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     """
     trained, model = model, model_of(model)
     strategy = model.distribute_strategy
+    head_epochs, epochs = _check.whole(head_epochs, "head_epochs"), _check.whole(epochs, "epochs")
+    seed = None if seed is None else _check.whole(seed, "seed")
+    last = last.item() if isinstance(last, np.generic) else last  # checkpoints hold plain numbers
     plan = _plan(model, head_epochs, epochs, last)
-    tuning.check_phases(trained, plan)
+    with flags_kept(model):  # what a phase refuses to train is refused now, not after the hours of another
+        for _, _, set_flags in plan:
+            set_flags(model)
+        tuning.check_phases(trained, plan)
     train = check_data(model, train, "train", labelled=True)
     validation = check_data(model, validation, "validation", needed_by(callbacks))
     directory, watched = agreed(directory, callbacks, strategy)
@@ -93,7 +100,7 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
 
         seed = 0 if seed is None else seed
         tf.config.experimental.enable_op_determinism()
-    drawn = int(np.random.SeedSequence().generate_state(1)[0] >> 1) if seed is None else _check.whole(seed, "seed")
+    drawn = int(np.random.SeedSequence().generate_state(1)[0] >> 1) if seed is None else seed
     drawn = int(distributing.from_chief(str(drawn).encode(), strategy))
     keras.utils.set_random_seed(drawn % 2**32)
     state = RunState({"head_epochs": head_epochs, "epochs": epochs, "seed": seed,
@@ -106,14 +113,12 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
             "watched": watched}
     with contextlib.nullcontext() if directory is None else owned(directory, strategy), strategy.scope():
         saved = None if directory is None else state.load(directory, strategy)
-        _run(trained, plan, state, saved, _Keeper(state, directory, callbacks), data, callbacks)
+        _run(trained, plan, state, saved, Keeper(state, directory, callbacks), data, callbacks)
     return _history(trained, state)
 
 
 def _plan(model, head_epochs, epochs, last):
     """The phases that have epochs: (name, number of epochs, what sets the flags)."""
-    _check.whole(head_epochs, "head_epochs")
-    _check.whole(epochs, "epochs")
     backbone = blocks.backbone_of(model) if isinstance(model, keras.Model) else model
     if backbone is model:
         raise TypeError(f"`model` must be what `kt.attach` returned, with a layer named 'backbone'. "
@@ -123,8 +128,6 @@ def _plan(model, head_epochs, epochs, last):
     if _compat.graph(backbone) is not None and not callable(last) and (epochs or last is not None):
         last = blocks.last_quarter(backbone) if last is None else last
         blocks.position(backbone, last, "last")
-    elif callable(last) and epochs:
-        last(model)  # what it refuses is refused now; the phases set the flags anew
     tune = last if callable(last) else lambda m: unfreeze(m, last)
     return [phase for phase in [("head", head_epochs, freeze), ("tune", epochs, tune)] if phase[1]]
 
@@ -135,40 +138,63 @@ def _run(trained, plan, state, saved, keeper, data, callbacks):
     rate = _compat.inner(given).get_config()["learning_rate"]
     rate = math.nan if isinstance(rate, dict) else rate  # of a schedule: what it should become is not ours to guess
     learners = _learners(model, [set_flags for _, _, set_flags in plan], data)
-    for number, (name, count, set_flags) in enumerate(plan):
-        if number < state.phase or state.finished and number > state.phase:
-            continue
-        set_flags(model)
-        tuning.reset_metrics(keep)
-        _compile(trained, given if name == "head" else _tuning(given, trained, rate), keep, trained)
-        if saved is not None:
-            _restore([*trained.weights, *trained.optimizer.variables], saved)
-            saved = None
-        elif number > state.phase:
-            state.phase, state.begun, state.epochs_over, state.phase_over, state.wait = number, state.epoch, False, False, 0
-        if not state.phase_over:
-            last_epoch = state.epoch if state.epochs_over else state.begun + count  # without one `fit` only ends the phase
-            keeper.begin(trained, name, last_epoch, rate if name == "head" else rate * _TUNING_RATE)
-            reduced = learners.of(number) if learners and tuning.takes_features(trained) else None
-            _fit(trained, keep, reduced, data, keeper, callbacks)
-            state.phase_over = True
-            keeper.write(trained)
-    if state.best_weights is not None and keeper.restores:
-        _restore(trained.weights, state.best_weights)
-    state.finished = True
-    keeper.write(trained)
-    tuning.reset_metrics(keep)
-    _compile(trained, given, keep, trained)
-    if trained is not model:
-        _compile(model, given, tuning.with_own_metrics(keep), trained)
+    gradual = [callback for callback in callbacks if isinstance(callback, GradualUnfreezing)]
+    with _given_back(trained, given, keep):
+        for number, (name, count, set_flags) in enumerate(plan):
+            if number < state.phase or state.finished and number > state.phase:
+                continue
+            set_flags(model)
+            tuning.reset_metrics(keep)
+            _compile(trained, given if name == "head" else _tuning(given, trained, rate), keep, trained)
+            for callback in gradual:
+                callback.prepare(trained)  # the checkpoint is of the optimizer that it trains with
+            if saved is not None:
+                restore([*trained.weights, *trained.optimizer.variables], saved)
+                saved = None
+            elif number > state.phase:
+                state.phase, state.begun, state.epochs_over, state.phase_over, state.wait = number, state.epoch, False, False, 0
+            if not state.phase_over:
+                last_epoch = state.epoch if state.epochs_over else state.begun + count  # without one `fit` only ends the phase
+                keeper.begin(trained, name, last_epoch, rate if name == "head" else rate * _TUNING_RATE)
+                reduced = learners.of(number) if learners and tuning.takes_features(trained) else None
+                _fit(trained, keep, reduced, data, keeper, callbacks)
+                state.phase_over = True
+                keeper.write(trained)
+            for callback in gradual:
+                callback.hold(model, state.epoch - 1)  # also where an earlier run has trained all epochs
+        if state.best_weights is not None and keeper.restores:
+            restore(trained.weights, state.best_weights)
+        state.finished = True
+        keeper.write(trained)
     if data["directory"] is not None and distributing.is_chief(model.distribute_strategy):
         shutil.rmtree(pathlib.Path(data["directory"], FEATURES), ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _given_back(trained, given, keep):
+    """Context: compiled as it was given afterwards, also after an error or Ctrl-C, which would leave a phase's lower rate."""
+    model, ended = model_of(trained), False
+    try:
+        yield
+        ended = True
+    finally:
+        if ended or not distributing.is_several(model.distribute_strategy):
+            tuning.reset_metrics(keep)
+            _compile(trained, given, keep, trained)
+            if trained is not model:
+                _compile(model, given, tuning.with_own_metrics(keep), trained)
+        elif trained.compiled:  # all workers make variables together, and one may be gone
+            _compat.replace_optimizer(trained, given)
+
+
 def _settings(trained):
     """What it was compiled with; else what its model was; else what its heads carry."""
-    compiled = [one for one in (trained, model_of(trained)) if one.compiled]
-    return _compat.compile_arguments(compiled[0]) if compiled else objectives(trained)
+    compiled = next((one for one in (trained, model_of(trained)) if one.compiled), None)
+    if compiled is None:
+        return objectives(trained)
+    scales = isinstance(compiled.optimizer, (keras.optimizers.LossScaleOptimizer, type(None)))
+    unscaled = {} if scales or compiled.dtype_policy.name != "mixed_float16" else {"auto_scale_loss": False}  # Keras forgets it
+    return tuning.with_metrics_of(trained.distribute_strategy, {**_compat.compile_arguments(compiled), **unscaled})
 
 
 def _tuning(given, trained, rate):
@@ -226,70 +252,6 @@ def _fit(trained, keep, reduced, data, keeper, callbacks):
     learner.fit(x, **dict(zip(("y", "sample_weight"), labels)), validation_data=validation,
                 initial_epoch=keeper.state.epoch, epochs=keeper.last_epoch, shuffle=isinstance(train, tuple),
                 verbose=verbose, callbacks=[*callbacks, keeper])  # which may add to the logs, or stop
-
-
-class _Keeper(keras.callbacks.Callback):
-    """Seeds every epoch, remembers the best weights, ends a phase early, and writes the checkpoint."""
-
-    def __init__(self, state, directory, callbacks):
-        super().__init__()
-        self.state, self.directory, self.info = state, directory, None
-        self.restores = not any(isinstance(c, keras.callbacks.EarlyStopping) for c in callbacks)
-        self.falls = not any(isinstance(c, RATE_CALLBACKS) for c in callbacks)
-
-    def begin(self, network, name, last_epoch, rate):
-        """A phase begins at `rate`; `network` is the whole model or learner, of which `fit` may see the tail only."""
-        self.network, self.name, self.last_epoch, self.rate = network, name, last_epoch, rate
-
-    def say(self, verbose, computed_once):
-        state, count = self.state, self.last_epoch - self.state.begun
-        model = model_of(self.network)
-        trainable = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-        if verbose and state.epoch < self.last_epoch:
-            print(f"Phase {self.name!r}: {count} epochs"
-                  + f", from epoch {state.epoch + 1} on" * (state.epoch > state.begun)
-                  + f"; {trainable:,} of {model.count_params():,} parameters train"
-                  + ", and what is frozen below them is computed once" * computed_once + ".")
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if self.name == "tune" and self.falls and not math.isnan(self.rate):
-            done = (epoch - self.state.begun) / (self.last_epoch - self.state.begun)
-            _compat.inner(self.model.optimizer).learning_rate = self.rate * (1 + math.cos(math.pi * done)) / 2
-        if getattr(self.info, "epoch", None) is not None:
-            self.info.epoch.assign(epoch)
-        random_states = [v for v in self.network.variables if v.path.endswith("seed_generator_state")]
-        for number, variable in enumerate(random_states):
-            first = np.random.SeedSequence([self.state.seed, epoch, number]).generate_state(1)[0] >> 1
-            variable.assign(np.array([first, 0], variable.dtype))
-
-    def on_epoch_end(self, epoch, logs=None):
-        check_loss(logs or {}, epoch)
-        state, loss = self.state, (logs or {}).get("val_loss")
-        rate = float(keras.ops.convert_to_numpy(_compat.inner(self.model.optimizer).learning_rate))
-        lacking = dict.fromkeys([k for k in state.history if k not in logs], math.nan)  # as weights of a phase that has none
-        state.history |= {k: [math.nan] * state.epoch for k in logs if k not in state.history}
-        plain = {k: keras.ops.convert_to_numpy(v).tolist() for k, v in logs.items()}  # some metrics give several numbers
-        state.log(**lacking | plain | {"learning_rate": rate, "phase": self.name})
-        state.epoch, state.wait = epoch + 1, state.wait + 1
-        if loss is not None and (state.best is None or loss < state.best):
-            state.best, state.wait = float(loss), 0
-            state.best_weights = [w.numpy() for w in self.network.weights]
-        if loss is not None and self.restores and state.wait >= _PATIENCE:
-            self.model.stop_training = True
-        state.epochs_over = self.model.stop_training or state.epoch == self.last_epoch
-        self.write(self.network)
-
-    def write(self, model):
-        if self.directory is not None:
-            self.state.save(self.directory, [*model.weights, *model.optimizer.variables], model.distribute_strategy)
-
-
-def _restore(variables, values):
-    if [tuple(v.shape) for v in variables] != [value.shape for value in values]:
-        raise ValueError("The checkpoint is of another run: what trained in it was another part of the network. Give the "
-                         "same settings to go on with it, or another `directory` to start anew.")
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
 
 
 def _history(trained, state):

@@ -44,6 +44,25 @@ def average_changes(variables, before, rows):
             variable.assign(start + change / tf.cast(rows, start.dtype))
 
 
+def share_accumulated(optimizer, strategy):
+    """Gives each replica the mean of what gradient accumulators hold on all of them, which leaves their sum as it is.
+
+    Each replica adds its own gradients up, and the sum of all is used. But reading a variable gives that of the first, and
+    assigning to it sets all. So whoever keeps the state of an optimizer calls this before, on all workers.
+    """
+    held = [v for v in optimizer.variables if v.path.endswith("gradient_accumulator")]
+    if not held or strategy.num_replicas_in_sync == 1:
+        return
+
+    def mean():
+        mine = [tf.identity(v.value) for v in held]  # what is only read has no device, which is where it would be summed
+        return [total / strategy.num_replicas_in_sync for total in summed(mine, strategy)]
+
+    run = tf.function(lambda: strategy.run(mean))
+    for variable, value in zip(held, run()):
+        variable.assign(strategy.experimental_local_results(value)[0])
+
+
 def without_empty_batches(run, inputs):
     """Calls `run(inputs, made_up)`; a replica whose share of a batch has no rows runs one of zeros and drops what comes of it.
 

@@ -149,6 +149,43 @@ def accumulated(_=None):
     return fitted(trained_from("block_3", gradient_accumulation_steps=2), *task(64))
 
 
+def accumulated_and_looked_at(_=None):
+    """The learning rate is looked for in the middle of an update: three batches are trained on, and two make one."""
+    import keras_transfer as kt
+
+    model = trained_from("block_3", gradient_accumulation_steps=2)
+    fitted(model, *task(48), epochs=1)
+    found = kt.find_learning_rate(model, dataset(33, 8), steps=10)
+    return {"losses": found.losses.tolist(), **fitted(model, *task(48), epochs=1)}
+
+
+def accumulated_and_resumed(_=None):
+    """A run that was stopped in the middle of an update; and how far it ends from one that wasn't."""
+    import keras
+
+    import keras_transfer as kt
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    def run(directory, *callbacks):
+        model = attached()
+        model.compile(optimizer=keras.optimizers.SGD(0.1, gradient_accumulation_steps=2), **kt.objectives(model))
+        options = {"head_epochs": 2, "epochs": 1, "last": "block_3", "seed": 7, "cache": False, "verbose": 0}
+        logs = kt.fine_tune(model, dataset(48, 16), directory=directory, callbacks=callbacks, **options).history
+        return {"loss": logs["loss"], "weights": flat(model)}
+
+    with tempfile.TemporaryDirectory() as folder:
+        whole = run(f"{folder}/whole")
+        with contextlib.suppress(KeyboardInterrupt):
+            run(f"{folder}/stopped", Stop())
+        resumed = run(f"{folder}/stopped")
+    apart = max(abs(a - b) for a, b in zip(whole["weights"], resumed["weights"]))
+    return {**resumed, "apart": [apart]}
+
+
 def decayed(_=None):
     """Weight decay that differs from block to block."""
     model, (x, y) = trained_from("block_2", weight_decay=0.5), task(40)
@@ -259,6 +296,23 @@ def outside(folder):
                 "predict": [row["probability"] for row in read], "weights": flat(model)}
 
     return outside_scope(run)(attached(), dataset(33, 8))
+
+
+def compiled_outside(_=None):
+    """Metrics made outside of the scope: they count the rows of all replicas nevertheless, so that all end a phase alike."""
+    import keras
+
+    import keras_transfer as kt
+    from keras_transfer.distributing import outside_scope
+
+    def run(model):
+        model.compile(optimizer=keras.optimizers.Adam(RATE), **kt.objectives(model))
+        stop = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=1)
+        options = {"head_epochs": 4, "epochs": 1, "last": "block_2", "seed": 7, "callbacks": [stop], "verbose": 0}
+        logs = kt.fine_tune(model, dataset(40, 8), dataset(33, 8), **options).history
+        return {**logs, "evaluate": model.evaluate(dataset(33, 8), verbose=0), "weights": flat(model)}
+
+    return outside_scope(run)(attached())
 
 
 def reloaded(_=None):

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import keras_transfer as kt
 import replicas
+from keras_transfer import distributing
 from keras_transfer.agreeing import agreed, fingerprint_of
 
 
@@ -20,6 +21,13 @@ def test_a_process_alone_agrees_with_itself(photo_folder, tmp_path):
     train, _, _ = kt.data.photos(photo_folder, size=16)
     assert fingerprint_of(train, alone) == kt.data.info(train).fingerprint
     assert fingerprint_of(train.take(1), alone) is None and fingerprint_of(None, alone) is None
+
+
+@pytest.mark.parametrize("callback", [keras.callbacks.EarlyStopping(), kt.GradualUnfreezing({1: None})])
+def test_what_steers_must_be_given_to_the_chief_too(callback, monkeypatch):
+    monkeypatch.setattr(distributing, "from_chief", lambda content, strategy: b"[null, []]")
+    with pytest.raises(ValueError, match=f"Received here: {type(callback).__name__}, by the chief: none."):
+        agreed(None, [callback], tf.distribute.get_strategy())
 
 
 def test_arrays_are_told_apart_by_all_that_they_hold():

@@ -23,6 +23,17 @@ def test_state_and_variables_come_back(tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(again.best_weights, state.best_weights))
 
 
+def test_bfloat16_comes_back(tmp_path):
+    """NumPy's files keep only that a number has two bytes."""
+    state, values = RunState({}, 0), [tf.constant(x, tf.bfloat16) for x in (1.5, [[0.1, -3.0]], [])]
+    state.best_weights = [values[1].numpy()]
+    state.save(tmp_path, [*map(tf.Variable, values), tf.Variable(2.0)])
+    again = RunState({}, 0)
+    *arrays, last = again.load(tmp_path)
+    assert last.dtype == "float32" and again.best_weights[0].tolist() == state.best_weights[0].tolist()
+    assert [(a.dtype, a.tolist()) for a in arrays] == [(v.dtype.as_numpy_dtype, v.numpy().tolist()) for v in values]
+
+
 def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path):
     assert RunState({}, 0).load(tmp_path / "none") is None
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
-from keras_transfer.network import model_of
+from keras_transfer.freezing import flags_kept
+from keras_transfer.network import model_of, trainable_flags
 from support import colour_task, values
 
 
@@ -180,6 +181,26 @@ def test_unknown_names_and_models_are_refused(model):
         kt.freeze("model")
 
 
+def test_flags_set_within_are_what_they_were_afterwards(small_backbone):
+    """Also of a layer in two models, of a weight by itself, and of what was compiled for them."""
+    inner = small_backbone("inner")
+    outer = keras.Sequential([keras.Input((16, 16, 3)), inner])
+    x = keras.Input((16, 16, 3))
+    shared = keras.Model(x, keras.layers.Add()([outer(x), inner(x)]))
+    shared.compile("sgd", "mse")
+    inner.get_layer("block_2_conv").trainable = False
+    outer.trainable = True
+    inner.trainable = False
+    inner.get_layer("block_3_conv").trainable = True
+    inner.get_layer("block_3_conv").bias.trainable = False
+    before = trainable_flags(shared)
+    with pytest.raises(KeyboardInterrupt), flags_kept(shared):
+        kt.freeze(shared)
+        assert not shared.compiled and trainable_flags(shared) != before
+        raise KeyboardInterrupt
+    assert trainable_flags(shared) == before and shared.compiled
+
+
 class Watch(keras.callbacks.Callback):
     """Notes after each epoch which layers of the backbone have moved since the last one."""
 
@@ -236,6 +257,30 @@ def test_gradual_unfreezing_after_a_restart_in_the_middle_begins_at_its_stage(mo
         x, y, initial_epoch=2, epochs=3, verbose=0, callbacks=[kt.GradualUnfreezing({1: "block_3", 5: None}), watch]
     )
     assert watch.moved == [["block_3_conv"]]
+
+
+def test_gradual_unfreezing_in_a_second_fit_goes_on_in_the_stage_of_the_first(model):
+    x, y = colour_task(8)
+    stages, watch = kt.GradualUnfreezing({1: "block_3", 5: None}), Watch()
+    for first, last in ((0, 2), (2, 4)):
+        model.compile(optimizer="sgd", **kt.objectives(model))
+        model.fit(x, y, initial_epoch=first, epochs=last, verbose=0, callbacks=[stages, watch])
+    assert watch.moved == [["block_3_conv"]] * 2
+
+
+def test_gradual_unfreezing_prepares_the_optimizer_and_leaves_the_flags(model):
+    kt.unfreeze(model, "block_3")
+    model.compile(optimizer="adam", **kt.objectives(model))
+    model.optimizer.build(model.trainable_variables)
+    flags, stages = trainable_flags(model), kt.GradualUnfreezing({1: "block_2"})
+    stages.prepare(model)
+    wide = model.optimizer
+    assert trainable_flags(model) == flags and len(wide.variables) > 2 + 2 * len(model.trainable_variables)
+    stages.prepare(model)
+    model.fit(*colour_task(8), epochs=2, verbose=0, callbacks=[stages])
+    assert model.optimizer is wide and training(model) == ["block_2_conv", "block_3_conv"]
+    stages.hold(model, 0)
+    assert training(model) == []
 
 
 @pytest.mark.parametrize("weighting", [None, kt.multitask.PCGrad, kt.multitask.Uncertainty])

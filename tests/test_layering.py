@@ -16,7 +16,7 @@ LAYERS = [
     ["assembling", "freezing"],
     ["fitting", "summarizing", "rate_finding", "checkpointing", "running", "inspecting"],
     ["multitask"],
-    ["agreeing", "recipe", "loading", "unfinished"],
+    ["agreeing", "keeping", "recipe", "loading", "unfinished"],
     ["alone", "evaluating", "exporting", "extracting"],
     ["reporting", "serving"],
     ["commands", "cli"],

@@ -17,7 +17,7 @@ def network(small_backbone):
 
 def test_it_is_a_functional_model_with_nothing_added(network):
     public = {name for name in vars(Network) if not name.startswith("_")}
-    assert public == {"call", "compile", "compile_from_config", "make_train_function"}
+    assert public == {"call", "compile", "compile_from_config", "from_config", "get_config", "make_train_function"}
     plain = keras.Model(network.input, network.output)
     x = pixels(4)
     assert np.array_equal(network.predict(x, verbose=0), plain.predict(x, verbose=0))
@@ -187,6 +187,31 @@ def test_saved_compiled_and_loaded_in_a_fresh_process_it_trains_on_the_same(smal
     expected = repr(model.evaluate(x, {"colour": y}, verbose=0))
     for how in ("kt", "keras"):
         assert run_python(code, tmp_path, how).stdout.split("\n")[:3] == [expected, "2", "refused"]
+
+
+def test_float16_scales_the_loss_in_a_process_of_another_policy(small_backbone, tmp_path):
+    x, y = colour_task(8)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+        model.compile(keras.optimizers.SGD(0.01), **kt.objectives(model))
+        model.fit(x, y, verbose=0)
+        model.save(tmp_path / "model.keras")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    loaded = kt.load(tmp_path / "model.keras")
+    assert loaded.dtype_policy.name == "mixed_float16"
+    assert all(np.array_equal(a, b) for a, b in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True))
+    assert loaded.predict(x, verbose=0).tolist() == model.predict(x, verbose=0).tolist()
+    loaded.compile("sgd", **kt.objectives(loaded))
+    assert isinstance(loaded.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def test_a_config_without_a_policy_makes_a_network_of_that_of_the_process(network):
+    config = network.get_config()
+    del config["dtype"]
+    again = Network.from_config(config)
+    assert again.dtype_policy == keras.config.dtype_policy() and len(again.weights) == len(network.weights)
 
 
 def test_told_apart_gives_each_a_name_until_all_have_their_own_again():

@@ -1,5 +1,6 @@
 """The recipe: two phases, the best weights, one History; killed and resumed, bit for bit."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,7 +16,8 @@ import tensorflow as tf
 import keras_transfer as kt
 from keras_transfer.multitask.sharing.mmoe import MMoE
 from keras_transfer.blocks import last_quarter
-from keras_transfer.network import Network
+from keras_transfer.network import Network, trainable_flags
+import saved_models
 from support import colour_task, run_python, values
 
 
@@ -227,6 +229,20 @@ def test_the_scale_of_the_loss_is_kept(small_backbone, policy):
     assert type(model.optimizer.inner_optimizer) is keras.optimizers.Adam
 
 
+@pytest.mark.parametrize("wrap", [lambda model: model, kt.MultiTask])
+def test_a_loss_that_is_not_to_be_scaled_is_not(small_backbone, wrap):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        learner = wrap(two_heads(small_backbone))
+        learner.compile(optimizer=keras.optimizers.SGD(0.01), auto_scale_loss=False, **kt.objectives(learner))
+        seen, x, y = [], *two_tasks(8)
+        watch = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: seen.append(type(watch.model.optimizer).__name__))
+        kt.fine_tune(learner, (x, y), head_epochs=1, epochs=1, seed=1, callbacks=[watch], verbose=0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert seen == ["SGD", "LayerwiseSGD"] and type(learner.optimizer) is keras.optimizers.SGD
+
+
 def test_a_schedule_is_kept(model):
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
     model.compile(optimizer=keras.optimizers.SGD(schedule), **kt.objectives(model))
@@ -302,6 +318,27 @@ def test_float16_goes_on_from_its_checkpoint(small_backbone, tmp_path):
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
 
 
+def test_weights_in_bfloat16_go_on_from_their_checkpoint(small_backbone, tmp_path):
+    def run(directory, *callbacks):
+        keras.config.set_dtype_policy("bfloat16")
+        try:
+            keras.utils.set_random_seed(2)
+            model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+            data = tf.data.Dataset.from_tensor_slices(colour_task(16)).batch(8)
+            kt.fine_tune(model, data, data, head_epochs=1, epochs=2, directory=directory, seed=1, callbacks=callbacks,
+                         verbose=0)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        return values(model)
+
+    expected = run(tmp_path / "whole")
+    assert "bfloat16" in {a.dtype.name for a in expected}
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", Stop(2))
+    for _ in range(2):  # at last it has ended, and is restored
+        assert all(np.allclose(a.astype("f4"), b.astype("f4"), rtol=1e-2) for a, b in zip(expected, run(tmp_path / "stopped")))
+
+
 def test_several_heads_with_missing_labels(small_backbone):
     x, y = colour_task(16)
     labels = {
@@ -338,6 +375,19 @@ def test_what_a_function_refuses_is_refused_before_training(model):
     with pytest.raises(ValueError, match="nolayer"):
         kt.fine_tune(model, (x, y), head_epochs=1, epochs=1, last=lambda m: kt.unfreeze(m, "nolayer"), verbose=0)
     assert all(np.array_equal(a, w.numpy()) for a, w in zip(before, model.weights))
+
+
+@pytest.mark.parametrize("last", [None, lambda model: kt.unfreeze(model)])
+def test_a_backbone_that_cannot_be_trained_is_refused_before_training(tmp_path, last):
+    model = kt.attach(kt.backbone(f"hub:{saved_models.tf1_hub(tmp_path / 'model')}"), kt.heads.Classifier(3))
+    kt.freeze(model)
+    model.compile("sgd", **kt.objectives(model))
+    data, before = (np.ones((8, 6), "float32"), np.arange(8) % 3), values(model)
+    with pytest.raises(ValueError, match="Nothing in the SavedModel .* can be trained"):
+        kt.fine_tune(model, data, head_epochs=1, epochs=1, last=last, cache=False, verbose=0)
+    assert all(map(np.array_equal, before, values(model)))
+    model.fit(*data, verbose=0)  # what was compiled for still trains
+    assert kt.fine_tune(model, data, head_epochs=1, epochs=0, verbose=0).history["phase"] == ["head"]
 
 
 def test_a_loss_that_is_nan_ends_the_run(model):
@@ -473,6 +523,16 @@ def test_a_checkpoint_of_another_run_is_refused(small_backbone, photo_folder, tm
         ValueError, match="checkpoint.npz is of another run: seed was 1 and is 2. Give the same settings"
     ):
         kt.fine_tune(model, train, valid, head_epochs=1, epochs=0, directory=tmp_path, seed=2, verbose=0)
+
+
+def test_numbers_of_numpy_are_kept_as_plain_ones(small_backbone, tmp_path):
+    def run(whole, share):
+        options = {"head_epochs": whole(1), "epochs": whole(1), "seed": whole(3), "last": share(0.5), "directory": tmp_path}
+        model = kt.attach(small_backbone(), kt.heads.Classifier(3))
+        return kt.fine_tune(model, colour_task(8), verbose=0, **options).history
+
+    history = run(np.int64, np.float32)
+    assert len(history["loss"]) == 2 and run(int, float) == history  # ended, and restored
 
 
 def test_a_checkpoint_of_other_arrays_is_refused(small_backbone, tmp_path):
@@ -632,6 +692,30 @@ class StopAtTheEnd(keras.callbacks.Callback):
         raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("wrap", [lambda model: model, kt.MultiTask])
+def test_stopped_in_its_second_phase_and_called_again_it_begins_with_what_was_compiled(small_backbone, tmp_path, wrap, kept):
+    def compiled():
+        learner = wrap(two_heads(small_backbone))
+        learner.compile(optimizer=keras.optimizers.SGD(0.05, momentum=0.9), **kt.objectives(learner))
+        return learner
+
+    def run(learner, directory, callbacks=()):
+        options = {"head_epochs": 1, "epochs": 4, "last": "block_3", "seed": 1, "cache": False, "verbose": 0}
+        data = tf.data.Dataset.from_tensor_slices(two_tasks(16)).batch(8)
+        return kt.fine_tune(learner, data, directory=directory if kept else None, callbacks=callbacks, **options).history
+
+    expected, learner = run(compiled(), tmp_path / "whole"), compiled()
+    with pytest.raises(KeyboardInterrupt):
+        run(learner, tmp_path / "stopped", [Stop(4)])
+    assert type(learner.optimizer) is keras.optimizers.SGD and float(learner.optimizer.learning_rate) == pytest.approx(0.05)
+    learner.fit(*two_tasks(8), verbose=0)
+    again = run(learner, tmp_path / "stopped")
+    assert again["learning_rate"] == expected["learning_rate"] and again["learning_rate"][1] == pytest.approx(0.005)
+    assert again["loss"] == pytest.approx(expected["loss"], rel=1e-5) if kept else again["loss"][0] < expected["loss"][0]
+    assert float(learner.optimizer.learning_rate) == pytest.approx(0.05)
+
+
 @pytest.mark.parametrize("cache", [True, False])
 @pytest.mark.parametrize("when", ["before fit returns", "after it"])
 def test_killed_between_the_phases_it_goes_on_from_what_the_first_one_ended_with(small_backbone, tmp_path, when, cache):
@@ -684,6 +768,40 @@ def test_a_learner_that_was_stopped_goes_on_to_the_same_result(small_backbone, p
     assert len(set(history["colour_weight"])) > 1 or method == "pcgrad at features"
     assert all(np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in zip(weights, again, strict=True))
     assert run(tmp_path / "stopped")[0]["loss"] == history["loss"]  # ended, and restored
+
+
+@pytest.mark.parametrize("method, stopped", [(None, 2), (None, 4), (None, 5), ("pcgrad", 2), ("pcgrad", 5)])
+def test_gradual_unfreezing_that_was_stopped_goes_on_to_the_same_result(small_backbone, tmp_path, method, stopped):
+    """Its optimizer is of the whole backbone; a stage begins in the first phase and holds where the second one begins."""
+
+    def run(directory, *callbacks):
+        model = two_heads(small_backbone)
+        learner = model if method is None else kt.MultiTask(model, METHODS[method]()[0])
+        learner.compile(keras.optimizers.Adam(0.01), **kt.objectives(model))
+        data = tf.data.Dataset.from_tensor_slices(two_tasks(24)).batch(8)
+        stages = kt.GradualUnfreezing({1: "block_3", 5: "block_2"})
+        history = kt.fine_tune(learner, data, head_epochs=3, epochs=3, directory=directory, seed=4, verbose=0,
+                               callbacks=[stages, *callbacks])
+        return history.history, values(learner), trainable_flags(model)
+
+    expected, weights, flags = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", Stop(stopped))
+    for _ in range(2):  # at last it has ended, and is restored
+        history, again, same = run(tmp_path / "stopped")
+        assert history["loss"] == pytest.approx(expected["loss"], rel=1e-5) and same == flags
+        assert all(np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in zip(weights, again, strict=True))
+
+
+def test_gradual_unfreezing_stopped_after_its_last_epoch_leaves_the_flags_of_its_stage(small_backbone, tmp_path):
+    for callbacks in ([StopAtTheEnd()], []):
+        model = two_heads(small_backbone)
+        ending = pytest.raises(KeyboardInterrupt) if callbacks else contextlib.nullcontext()
+        with ending:
+            kt.fine_tune(model, two_tasks(8), head_epochs=0, epochs=2, directory=tmp_path, seed=4, verbose=0,
+                         callbacks=[kt.GradualUnfreezing({1: "block_2"}), *callbacks])
+    trained = {layer.name for layer in model.get_layer("backbone").layers if layer.weights and layer.trainable}
+    assert trained == {"block_2_conv", "block_3_conv"}
 
 
 def test_a_checkpoint_of_another_weighting_is_refused(small_backbone, tmp_path):

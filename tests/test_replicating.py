@@ -5,7 +5,8 @@ import threading
 import keras
 import tensorflow as tf
 
-from keras_transfer.replicating import LossesOfReplica, average_changes, see_overflows_of_all_replicas, without_empty_batches
+from keras_transfer.replicating import (LossesOfReplica, average_changes, see_overflows_of_all_replicas, share_accumulated,
+                                        without_empty_batches)
 
 
 def test_average_changes_of_one_replica_are_its_own():
@@ -13,6 +14,15 @@ def test_average_changes_of_one_replica_are_its_own():
     strategy = tf.distribute.get_strategy()
     strategy.run(lambda: average_changes([variable], [before], rows=tf.constant(4)))
     assert variable.numpy().tolist() == [3.0]
+
+
+def test_accumulated_gradients_of_one_replica_stay():
+    optimizer, variable = keras.optimizers.SGD(0.5, gradient_accumulation_steps=2), keras.Variable([1.0])
+    optimizer.build([variable])
+    optimizer.apply([tf.constant([3.0])], [variable])
+    share_accumulated(optimizer, tf.distribute.get_strategy())
+    optimizer.apply([tf.constant([1.0])], [variable])
+    assert variable.numpy().tolist() == [0.0]
 
 
 def test_empty_batches_are_filled_in_a_step_of_several_replicas_only(monkeypatch):

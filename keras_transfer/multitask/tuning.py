@@ -1,5 +1,6 @@
 """A `MultiTask` learner in the phases of `kt.fine_tune`, each of which trains another part of its model."""
 import keras
+import tensorflow as tf
 
 from .. import _compat
 from ..network import model_of, own_method
@@ -95,9 +96,36 @@ def reset_metrics(settings):
             metric.reset_state()
 
 
-def with_own_metrics(settings):
-    """Returns arguments of `compile` with metrics of their own, so that two models can be measured in turn."""
+def with_own_metrics(settings, which=lambda metric: True):
+    """Returns arguments of `compile` with metrics of their own, so that two models can be measured in turn.
+
+    Args:
+        settings: arguments of `compile`.
+        which: tells whether a `keras.metrics.Metric` is to be made anew.
+    """
     def copied(metric):
-        return type(metric).from_config(metric.get_config()) if isinstance(metric, keras.metrics.Metric) else metric
+        own = isinstance(metric, keras.metrics.Metric) and which(metric)
+        return type(metric).from_config(metric.get_config()) if own else metric
 
     return {**settings, **{name: keras.tree.map_structure(copied, settings[name]) for name in _METRICS if settings.get(name)}}
+
+
+def with_metrics_of(strategy, settings):
+    """Returns arguments of `compile` with metrics that count the rows of all replicas; to be called in the strategy's scope.
+
+    Those that were made outside of it have variables of their process. Each of several workers would count its own rows, so
+    that one ends training by its accuracy and the others wait for it.
+
+    Raises:
+        ValueError: one was made outside and can't be made from its config.
+    """
+    def outside(metric):
+        return not all(isinstance(v.value, tf.distribute.DistributedValues) for v in metric.variables)
+
+    if strategy.num_replicas_in_sync == 1:
+        return settings
+    try:
+        return with_own_metrics(settings, outside)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"A metric was made outside of the strategy's scope, and can't be made from its config anew ({error})."
+                         " Call `compile` within `strategy.scope()`.") from error

@@ -1,8 +1,11 @@
 """A learner in the phases of fine_tune: which weighting, where, on which part of the model."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_transfer as kt
 from keras_transfer.multitask import tuning
@@ -123,3 +126,26 @@ def test_gradients_are_taken_at_the_joint_of_a_tail_whose_backbone_has_that_name
     kt.fine_tune(learner, (rows, labels), head_epochs=1, epochs=1, last="features", cache=cache, verbose=0)
     moved = [w.path.split("/")[0] for w, b in zip(model.weights, before) if not np.array_equal(w, b)]
     assert moved == 2 * ["features"] + 2 * ["block_3_dense"] + 2 * ["kind"] + 2 * ["size"]
+
+
+class Sized(keras.metrics.Metric):
+    """One that doesn't tell in its config how it's made."""
+
+    def __init__(self, size, name="sized"):
+        super().__init__(name=name)
+        self.total = self.add_variable((size,), "zeros")
+
+
+def test_metrics_of_one_device_are_the_users_own_and_on_several_those_made_outside_of_the_scope_are_not():
+    one, several = tf.distribute.get_strategy(), types.SimpleNamespace(num_replicas_in_sync=2)
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        inside = keras.metrics.SparseCategoricalAccuracy(name="inside")
+    outside, given = keras.metrics.SparseTopKCategoricalAccuracy(2, name="top2"), "accuracy"
+    settings = {"loss": "mse", "metrics": {"a": [inside, given], "b": [outside]}, "weighted_metrics": None}
+    assert tuning.with_metrics_of(one, settings) is settings
+    found = tuning.with_metrics_of(several, settings)
+    (same, word), (new,) = found["metrics"]["a"], found["metrics"]["b"]
+    assert same is inside and word is given and new is not outside and new.get_config() == outside.get_config()
+    assert found["weighted_metrics"] is None and found["loss"] == "mse"
+    with pytest.raises(ValueError, match=r"^A metric was made outside of the strategy's scope, .* `compile` within `strategy"):
+        tuning.with_metrics_of(several, {"metrics": [Sized(3)]})
