@@ -21,7 +21,8 @@ class Masked(keras.losses.Loss):
         loss: a `keras.losses.Loss`, or the name of one, with the reduction "sum_over_batch_size" (the default),
             "sum" or "mean_with_sample_weight". A loss that is a mean over the last axis (binary cross-entropy, mean
             squared error and their like) is masked element by element, any other row by row.
-        missing: the label that stands for a missing one. None: NaN for float labels, -1 for integer labels.
+        missing: the label that stands for a missing one. None: NaN for float labels, -1 for integer labels; truth values and
+            unsigned integers have none.
 
     Call: labels `(batch,)`, `(batch, 1)` or `(batch, units)`, predictions `(batch, units)`, sample weights
     `(batch,)` -> scalar.
@@ -115,15 +116,27 @@ class MaskedMetric(keras.metrics.Metric):
 def split_missing(y_true, missing=None):
     """Returns the labels with 0 in place of missing ones, and a mask of the same shape: True where there is a label.
 
-    The value is replaced before any loss sees it, since the gradient of a masked NaN is still NaN.
+    The value is replaced before any loss sees it, since the gradient of a masked NaN is still NaN. Labels that aren't floats
+    come back as int64.
     """
     y_true = ops.convert_to_tensor(y_true)
     floating = "float" in keras.backend.standardize_dtype(y_true.dtype)
-    if missing is None and floating or missing is not None and missing != missing:
-        seen = ops.logical_not(ops.isnan(y_true))
+    if not floating:  # -1 as a truth value would be True, and as an unsigned number the highest one
+        y_true = ops.cast(y_true, "int64")
+    if missing is None:
+        missing = float("nan") if floating else -1
+    if missing == missing:
+        seen = ops.not_equal(y_true, ops.cast(missing, y_true.dtype))
     else:
-        seen = ops.not_equal(y_true, ops.cast(-1 if missing is None else missing, y_true.dtype))
+        seen = ops.logical_not(ops.isnan(y_true)) if floating else ops.ones_like(y_true, "bool")
     return ops.where(seen, y_true, ops.zeros_like(y_true)), seen
+
+
+def masked_in(loss):
+    """Returns the `Masked` in a loss, at any depth, or None."""
+    while loss is not None and not isinstance(loss, Masked):
+        loss = getattr(loss, "loss", None)
+    return loss
 
 
 def twin(loss):
