@@ -109,7 +109,7 @@ def inner(optimizer):
 
 
 class ScaledUpdates:
-    """Optimizer mixin: multiplies each update, weight decay included, by `self.multipliers[path of the variable]`."""
+    """Optimizer mixin: multiplies the rate of each variable, for weight decay too, by `self.multipliers[its path]`."""
 
     def build(self, variables):
         self._scales = {variable_key(self, v): self.multipliers.get(v.path, 1.0) for v in variables}
@@ -120,11 +120,12 @@ class ScaledUpdates:
 
     def _apply_weight_decay(self, variables):
         groups = {}
-        for v in variables if self.weight_decay is not None else []:
+        for v in variables:
             groups.setdefault(self._scales[variable_key(self, v)], []).append(v)
         for scale, members in groups.items():
             scaled = object.__new__(type(self))  # replicas take turns in here, so that none may change the optimizer itself
-            vars(scaled).update(vars(self), weight_decay=self.weight_decay * scale)
+            # the rate, and not `weight_decay`, beside which Muon has another
+            vars(scaled).update(vars(self), _learning_rate=lambda scale=scale: self.learning_rate * scale)
             super(ScaledUpdates, scaled)._apply_weight_decay(members)
 
 
