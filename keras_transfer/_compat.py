@@ -1,12 +1,12 @@
 """The only file that touches names which Keras does not promise to keep; each function has a test that guards it."""
 import functools
-import itertools
 
 import keras
 import tensorflow as tf
 
-from .distributing import lost_workers_told, summed
-from .replicating import LossesOfReplica, average_changes, see_overflows_of_all_replicas
+from .distributing import summed
+from .replicating import (LossesOfReplica, ToldOfLostWorkers, average_changes, loss_of_layers, one_by_one,
+                          see_overflows_of_all_replicas)
 
 
 def graph(layer):
@@ -170,13 +170,12 @@ def without_variables(function):
     return convert_variables_to_constants_v2(function)
 
 
-class Replicated:
+class Replicated(ToldOfLostWorkers):
     """Model mixin: trains under `MirroredStrategy` and `MultiWorkerMirroredStrategy` as on one device.
 
-    Keras 3.15 builds the model on the mean of the replicas' batches, which fails for several workers (its issue 20585)
-    and for batches that don't divide evenly, and reduces the logs of several workers along an axis that they lack.
-    What a step makes of statistics, such as those of batch norms, is averaged over the replicas, which would drift
-    apart; and a worker that died is told in a sentence.
+    Keras 3.15 builds the model on the mean of the replicas' batches, which fails for several workers (its issue 20585) and for
+    batches that don't divide evenly, and reduces the logs of several workers along an axis that they lack. What a step makes of
+    statistics, such as those of batch norms, is averaged over the replicas, which would drift apart, as is the loss of layers.
     """
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
@@ -204,6 +203,18 @@ class Replicated:
             accumulate_on_replicas(inner(self.optimizer))
         return super().make_train_function(force=force)
 
+    @functools.wraps(keras.Model.compute_loss)
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        total = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1 and (losses := self.losses):
+            total += loss_of_layers(losses, [x, y_pred])
+        return total
+
+    def _aggregate_additional_loss(self, loss):
+        """What Keras adds for a loss of a layer: on several replicas nothing, where `compute_loss` has added it already."""
+        several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+        return keras.ops.zeros(()) if several else super()._aggregate_additional_loss(loss)
+
     @functools.wraps(keras.Model.test_step)
     def test_step(self, data):
         return self._with_an_axis(super().test_step(data))
@@ -215,35 +226,12 @@ class Replicated:
             return run
         for layer in flat_layers(self):
             vars(layer)["_losses"] = LossesOfReplica()
-        if self.steps_per_execution == 1:
-            return run
-
-        def one_by_one(iterator):  # a step that found no batch would still have counted in the optimizer
-            first = next(iterator)
-            return run(batch for batch in itertools.chain([first], iterator))
-
-        return one_by_one
+        return run if self.steps_per_execution == 1 else one_by_one(run)
 
     def _with_an_axis(self, logs):
-        strategy = self.distribute_strategy
-        if not getattr(strategy.extended, "_in_multi_worker_mode", lambda: False)():
+        if not getattr(self.distribute_strategy.extended, "_in_multi_worker_mode", lambda: False)():
             return logs
         return keras.tree.map_structure(lambda v: keras.ops.reshape(v, [1]) if not v.shape.rank else v, logs)
-
-    @functools.wraps(keras.Model.fit)
-    def fit(self, *args, **options):
-        with lost_workers_told(self.distribute_strategy):
-            return super().fit(*args, **options)
-
-    @functools.wraps(keras.Model.evaluate)
-    def evaluate(self, *args, **options):
-        with lost_workers_told(self.distribute_strategy):
-            return super().evaluate(*args, **options)
-
-    @functools.wraps(keras.Model.predict)
-    def predict(self, *args, **options):
-        with lost_workers_told(self.distribute_strategy):
-            return super().predict(*args, **options)
 
 
 def clip_sums_of_replicas(optimizer):

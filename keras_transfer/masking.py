@@ -2,6 +2,8 @@
 import keras
 from keras import ops
 
+from .replicating import over_replicas
+
 # Losses that are a mean over the last axis, so that a row may have some of its labels missing.
 _ELEMENTWISE = (
     keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy, keras.losses.MeanSquaredError,
@@ -59,9 +61,9 @@ class Masked(keras.losses.Loss):
         weight = ops.cast(seen, each.dtype) * ops.cast(weight, each.dtype)
         total = ops.sum(each * weight)
         if self.reduction == "sum":
-            return _over_replicas(total)
+            return over_replicas(total)
         counted = weight if self.reduction == "mean_with_sample_weight" else ops.cast(seen, each.dtype)
-        return _over_replicas(total, ops.sum(counted))
+        return over_replicas(total, ops.sum(counted))
 
     def call(self, y_true, y_pred):
         return self(y_true, y_pred)
@@ -166,24 +168,3 @@ def _aligned(y_true, seen, y_pred, elementwise, sample_weight):
 def _like(x, y_pred):
     """Gives `x` the rank of the predictions: `(batch,)` becomes `(batch, 1)`."""
     return ops.expand_dims(x, -1) if 0 < len(x.shape) == len(y_pred.shape) - 1 else x
-
-
-def _over_replicas(total, count=None):
-    """Returns `total / count`, both over all replicas, so that it matters not where labels are missing.
-
-    Keras adds the gradients of the replicas up, and logs the mean of their values times their number. So the value is
-    the same on each of them, a share of the whole, and the gradient is that of the replica's own part.
-    """
-    import tensorflow as tf
-
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    context = tf.distribute.get_replica_context()
-    if replicas == 1:
-        return total if count is None else ops.divide_no_nan(total, count)
-    if context is None:  # in a scope but not in a step, where Keras takes a share of means alone
-        return total if count is None else ops.divide_no_nan(total, count) / replicas
-    one = ops.ones_like(total) / replicas if count is None else count
-    mine = [ops.stop_gradient(total), ops.stop_gradient(one)]
-    everywhere, count = context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
-    own = ops.divide_no_nan(total, count)
-    return own + ops.stop_gradient(ops.divide_no_nan(everywhere, count) / replicas - own)

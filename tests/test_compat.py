@@ -260,3 +260,22 @@ def test_accumulate_on_replicas_is_what_keras_does_on_one():
     plain = keras.optimizers.SGD(0.1)
     _compat.accumulate_on_replicas(plain)
     assert "_backend_apply_gradients" not in vars(plain)
+
+
+def test_losses_of_layers_are_added_once_on_several_replicas(monkeypatch):
+    class Model(_compat.Replicated, keras.Model):
+        pass
+
+    inputs = keras.Input((2,))
+    layer = keras.layers.Dense(1, kernel_initializer="ones", kernel_regularizer=keras.regularizers.L2(0.5),
+                               activity_regularizer=keras.regularizers.L2(1.0))
+    model = Model(inputs, layer(inputs))
+    model.compile("sgd", "mse")
+    x, y = tf.ones((3, 2)), tf.zeros((3, 1))
+
+    def loss():
+        return float(model.compute_loss(x=x, y=y, y_pred=model(x)))
+
+    assert loss() == 4.0 + 4.0 + 1.0
+    monkeypatch.setattr(type(tf.distribute.get_strategy()), "num_replicas_in_sync", 2)
+    assert loss() == 9.0 / 2  # of which Keras logs the double

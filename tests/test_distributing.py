@@ -172,6 +172,7 @@ SAME = (
     "decayed",
     "clipped",
     "penalized",
+    "added",
     "measured",
     "learners_outside",
 )
