@@ -200,7 +200,7 @@ class Replicated(ToldOfLostWorkers):
         if self.distribute_strategy.num_replicas_in_sync > 1:
             see_overflows_of_all_replicas(self.optimizer)
             clip_sums_of_replicas(inner(self.optimizer))
-            accumulate_on_replicas(inner(self.optimizer))
+            branch_together(inner(self.optimizer))
         return super().make_train_function(force=force)
 
     @functools.wraps(keras.Model.compute_loss)
@@ -245,31 +245,42 @@ def clip_sums_of_replicas(optimizer):
         optimizer._clip_gradients = clip
 
 
-def accumulate_on_replicas(optimizer):
-    """Lets an optimizer with `gradient_accumulation_steps` work on several replicas.
+def branch_together(optimizer):
+    """Lets an optimizer with `gradient_accumulation_steps` or `ema_overwrite_frequency` work on several replicas.
 
-    Keras branches on each of them between adding a gradient up and using the sum, and TensorFlow can't have replicas
-    meet within a branch. Here they meet first and then branch together.
+    Keras branches on each of them between adding a gradient up and using the sum, and whether weights become their averages,
+    and TensorFlow can't have replicas meet within a branch. Here they meet first and then branch together.
     """
-    if not optimizer.gradient_accumulation_steps or optimizer.use_ema:
+    steps, often = optimizer.gradient_accumulation_steps, optimizer.use_ema and optimizer.ema_overwrite_frequency
+    if not steps and not often:
         return
 
+    def update(gradients, variables):
+        optimizer._apply_weight_decay(variables)
+        optimizer._backend_update_step(optimizer._clip_gradients(gradients), variables, optimizer.learning_rate)
+
     def apply(gradients, variables):
-        sums = [optimizer._accumulated_gradients[optimizer._get_variable_index(v)] for v in variables]
+        sums = [optimizer._accumulated_gradients[optimizer._get_variable_index(v)] for v in variables] if steps else []
 
         def use(gradients, variables):
-            means = [(g + s) / optimizer.gradient_accumulation_steps for g, s in zip(gradients, sums)]
-            optimizer._apply_weight_decay(variables)
-            optimizer._backend_update_step(optimizer._clip_gradients(means), variables, optimizer.learning_rate)
+            update([(g + s) / steps for g, s in zip(gradients, sums)], variables)
             optimizer._backend_reset_gradient_accumulators()
 
         def add(gradients, variables):
             optimizer._backend_increment_gradient_accumulators(gradients, sums)
 
         def together(strategy, *given):
-            due = (optimizer._iterations.value + 1) % optimizer.gradient_accumulation_steps == 0
-            each = strategy.extended.call_for_each_replica
-            tf.cond(due, lambda: each(use, args=given), lambda: each(add, args=given))
+            each, known = strategy.extended.call_for_each_replica, optimizer._trainable_variables
+            if steps:
+                due = (optimizer._iterations.value + 1) % steps == 0
+                tf.cond(due, lambda: each(use, args=given), lambda: each(add, args=given))
+            else:
+                each(update, args=given)
+            if optimizer.use_ema:
+                each(lambda: optimizer._update_model_variables_moving_average(known))
+            if often:
+                last = (optimizer.iterations + 1) % often == 0
+                tf.cond(last, lambda: optimizer._overwrite_model_variables_with_average_value(known), lambda: None)
 
         tf.distribute.get_replica_context().merge_call(together, args=(gradients, variables))
 

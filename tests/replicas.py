@@ -190,6 +190,16 @@ def added(_=None):
     return found
 
 
+def averaged(_=None):
+    """Averages of the weights, which take their place now and then, also where gradients are accumulated."""
+    found = {}
+    for often, steps in ((3, None), (None, 2), (3, 2)):
+        model = trained_from("block_3", use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=often,
+                             gradient_accumulation_steps=steps)
+        found |= {f"{often} {steps} {name}": logged for name, logged in fitted(model, *task(80)).items()}
+    return found
+
+
 def measured(_=None):
     """What is said of arrays, of which the last batch leaves a replica without rows."""
     from keras_transfer import evaluating

@@ -173,6 +173,7 @@ SAME = (
     "clipped",
     "penalized",
     "added",
+    "averaged",
     "measured",
     "learners_outside",
 )
