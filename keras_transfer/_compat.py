@@ -1,13 +1,13 @@
 """The only file that touches names which Keras does not promise to keep; each function has a test that guards it."""
 import functools
-import itertools
 
 import keras
 import tensorflow as tf
-from tensorflow.python.framework.config import is_op_determinism_enabled
+from tensorflow.python.framework.config import is_op_determinism_enabled as is_deterministic  # noqa: F401
 
-from .distributing import lost_workers_told, summed
-from .replicating import LossesOfReplica, average_changes, see_overflows_of_all_replicas
+from .distributing import summed
+from .replicating import (LossesOfReplica, ToldOfLostWorkers, average_changes, loss_of_layers, one_by_one,
+                          see_overflows_of_all_replicas)
 
 
 def graph(layer):
@@ -78,11 +78,6 @@ def calls(model):
                 yield node.operation, node.arguments.args, node.arguments.kwargs, node.outputs
 
 
-def is_deterministic():
-    """Whether `tf.config.experimental.enable_op_determinism` was called."""
-    return is_op_determinism_enabled()
-
-
 def compile_arguments(model):
     """The objects that `model.compile` was given, by argument name."""
     return dict(model._compile_config.config)
@@ -105,8 +100,7 @@ def replace_optimizer(model, optimizer):
 
 def carry_exclusions(old, new):
     """Tells an optimizer what another has been told by `exclude_from_weight_decay`, which is in no config."""
-    names = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
-    vars(new).update({name: vars(old)[name] for name in names if name in vars(old)})
+    vars(new).update({name: value for name, value in vars(old).items() if name.startswith("_exclude_from_weight_decay")})
 
 
 def inner(optimizer):
@@ -115,7 +109,7 @@ def inner(optimizer):
 
 
 class ScaledUpdates:
-    """Optimizer mixin: multiplies each update, weight decay included, by `self.multipliers[path of the variable]`."""
+    """Optimizer mixin: multiplies the rate of each variable, for weight decay too, by `self.multipliers[its path]`."""
 
     def build(self, variables):
         self._scales = {variable_key(self, v): self.multipliers.get(v.path, 1.0) for v in variables}
@@ -126,11 +120,12 @@ class ScaledUpdates:
 
     def _apply_weight_decay(self, variables):
         groups = {}
-        for v in variables if self.weight_decay is not None else []:
+        for v in variables:
             groups.setdefault(self._scales[variable_key(self, v)], []).append(v)
         for scale, members in groups.items():
             scaled = object.__new__(type(self))  # replicas take turns in here, so that none may change the optimizer itself
-            vars(scaled).update(vars(self), weight_decay=self.weight_decay * scale)
+            # the rate, and not `weight_decay`, beside which Muon has another
+            vars(scaled).update(vars(self), _learning_rate=lambda scale=scale: self.learning_rate * scale)
             super(ScaledUpdates, scaled)._apply_weight_decay(members)
 
 
@@ -175,13 +170,12 @@ def without_variables(function):
     return convert_variables_to_constants_v2(function)
 
 
-class Replicated:
+class Replicated(ToldOfLostWorkers):
     """Model mixin: trains under `MirroredStrategy` and `MultiWorkerMirroredStrategy` as on one device.
 
-    Keras 3.15 builds the model on the mean of the replicas' batches, which fails for several workers (its issue 20585)
-    and for batches that don't divide evenly, and reduces the logs of several workers along an axis that they lack.
-    What a step makes of statistics, such as those of batch norms, is averaged over the replicas, which would drift
-    apart; and a worker that died is told in a sentence.
+    Keras 3.15 builds the model on the mean of the replicas' batches, which fails for several workers (its issue 20585) and for
+    batches that don't divide evenly, and reduces the logs of several workers along an axis that they lack. What a step makes of
+    statistics, such as those of batch norms, is averaged over the replicas, which would drift apart, as is the loss of layers.
     """
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
@@ -206,8 +200,20 @@ class Replicated:
         if self.distribute_strategy.num_replicas_in_sync > 1:
             see_overflows_of_all_replicas(self.optimizer)
             clip_sums_of_replicas(inner(self.optimizer))
-            accumulate_on_replicas(inner(self.optimizer))
+            branch_together(inner(self.optimizer))
         return super().make_train_function(force=force)
+
+    @functools.wraps(keras.Model.compute_loss)
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        total = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1 and (losses := self.losses):
+            total += loss_of_layers(losses, [x, y_pred])
+        return total
+
+    def _aggregate_additional_loss(self, loss):
+        """What Keras adds for a loss of a layer: on several replicas nothing, where `compute_loss` has added it already."""
+        several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+        return keras.ops.zeros(()) if several else super()._aggregate_additional_loss(loss)
 
     @functools.wraps(keras.Model.test_step)
     def test_step(self, data):
@@ -220,35 +226,12 @@ class Replicated:
             return run
         for layer in flat_layers(self):
             vars(layer)["_losses"] = LossesOfReplica()
-        if self.steps_per_execution == 1:
-            return run
-
-        def one_by_one(iterator):  # a step that found no batch would still have counted in the optimizer
-            first = next(iterator)
-            return run(batch for batch in itertools.chain([first], iterator))
-
-        return one_by_one
+        return run if self.steps_per_execution == 1 else one_by_one(run)
 
     def _with_an_axis(self, logs):
-        strategy = self.distribute_strategy
-        if not getattr(strategy.extended, "_in_multi_worker_mode", lambda: False)():
+        if not getattr(self.distribute_strategy.extended, "_in_multi_worker_mode", lambda: False)():
             return logs
         return keras.tree.map_structure(lambda v: keras.ops.reshape(v, [1]) if not v.shape.rank else v, logs)
-
-    @functools.wraps(keras.Model.fit)
-    def fit(self, *args, **options):
-        with lost_workers_told(self.distribute_strategy):
-            return super().fit(*args, **options)
-
-    @functools.wraps(keras.Model.evaluate)
-    def evaluate(self, *args, **options):
-        with lost_workers_told(self.distribute_strategy):
-            return super().evaluate(*args, **options)
-
-    @functools.wraps(keras.Model.predict)
-    def predict(self, *args, **options):
-        with lost_workers_told(self.distribute_strategy):
-            return super().predict(*args, **options)
 
 
 def clip_sums_of_replicas(optimizer):
@@ -262,31 +245,42 @@ def clip_sums_of_replicas(optimizer):
         optimizer._clip_gradients = clip
 
 
-def accumulate_on_replicas(optimizer):
-    """Lets an optimizer with `gradient_accumulation_steps` work on several replicas.
+def branch_together(optimizer):
+    """Lets an optimizer with `gradient_accumulation_steps` or `ema_overwrite_frequency` work on several replicas.
 
-    Keras branches on each of them between adding a gradient up and using the sum, and TensorFlow can't have replicas
-    meet within a branch. Here they meet first and then branch together.
+    Keras branches on each of them between adding a gradient up and using the sum, and whether weights become their averages,
+    and TensorFlow can't have replicas meet within a branch. Here they meet first and then branch together.
     """
-    if not optimizer.gradient_accumulation_steps or optimizer.use_ema:
+    steps, often = optimizer.gradient_accumulation_steps, optimizer.use_ema and optimizer.ema_overwrite_frequency
+    if not steps and not often:
         return
 
+    def update(gradients, variables):
+        optimizer._apply_weight_decay(variables)
+        optimizer._backend_update_step(optimizer._clip_gradients(gradients), variables, optimizer.learning_rate)
+
     def apply(gradients, variables):
-        sums = [optimizer._accumulated_gradients[optimizer._get_variable_index(v)] for v in variables]
+        sums = [optimizer._accumulated_gradients[optimizer._get_variable_index(v)] for v in variables] if steps else []
 
         def use(gradients, variables):
-            means = [(g + s) / optimizer.gradient_accumulation_steps for g, s in zip(gradients, sums)]
-            optimizer._apply_weight_decay(variables)
-            optimizer._backend_update_step(optimizer._clip_gradients(means), variables, optimizer.learning_rate)
+            update([(g + s) / steps for g, s in zip(gradients, sums)], variables)
             optimizer._backend_reset_gradient_accumulators()
 
         def add(gradients, variables):
             optimizer._backend_increment_gradient_accumulators(gradients, sums)
 
         def together(strategy, *given):
-            due = (optimizer._iterations.value + 1) % optimizer.gradient_accumulation_steps == 0
-            each = strategy.extended.call_for_each_replica
-            tf.cond(due, lambda: each(use, args=given), lambda: each(add, args=given))
+            each, known = strategy.extended.call_for_each_replica, optimizer._trainable_variables
+            if steps:
+                due = (optimizer._iterations.value + 1) % steps == 0
+                tf.cond(due, lambda: each(use, args=given), lambda: each(add, args=given))
+            else:
+                each(update, args=given)
+            if optimizer.use_ema:
+                each(lambda: optimizer._update_model_variables_moving_average(known))
+            if often:
+                last = (optimizer.iterations + 1) % often == 0
+                tf.cond(last, lambda: optimizer._overwrite_model_variables_with_average_value(known), lambda: None)
 
         tf.distribute.get_replica_context().merge_call(together, args=(gradients, variables))
 

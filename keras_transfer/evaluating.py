@@ -92,7 +92,7 @@ def scores(model, dataset, given=None):
             error = np.abs(said - truth.reshape(said.shape))
             rows.append(_row(name, "mae", error, ~np.isnan(error)))
         elif isinstance(head, MultiLabel):
-            rows.append(_row(name, "accuracy", (said > 0) == (truth > 0.5), ~np.isnan(truth.astype(float))))
+            rows.append(_row(name, "accuracy", (said > 0) == (truth > 0.5), truth >= 0))  # neither NaN nor -1
         else:
             predicted = keras.ops.convert_to_numpy(head.probabilities(said)).argmax(-1)
             rows.append(_row(name, "accuracy", predicted == truth, truth >= 0))

@@ -9,6 +9,7 @@ from . import _check, _compat
 from .assembling import heads_of
 from .heads import Classifier, MultiLabel, Ordinal
 from .heads.head import class_names
+from .masking import masked_in
 
 
 def check_data(model, dataset, argument, labelled=()):
@@ -171,8 +172,10 @@ def _check_values(model, dataset, labels, names, argument, labelled):
 
 
 def _is_missing(values, head):
-    missing = getattr(head.make_loss(), "missing", None)
-    return np.isnan(values) if missing is None and values.dtype.kind == "f" else values == (-1 if missing is None else missing)
+    missing = getattr(masked_in(head.make_loss()), "missing", None)
+    if missing is None:
+        missing = math.nan if values.dtype.kind == "f" else -1
+    return values == missing if missing == missing else np.isnan(values)
 
 
 def _check_order(dataset, head, name, argument):

@@ -2,6 +2,8 @@
 import keras
 from keras import ops
 
+from .replicating import over_replicas
+
 # Losses that are a mean over the last axis, so that a row may have some of its labels missing.
 _ELEMENTWISE = (
     keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy, keras.losses.MeanSquaredError,
@@ -21,7 +23,8 @@ class Masked(keras.losses.Loss):
         loss: a `keras.losses.Loss`, or the name of one, with the reduction "sum_over_batch_size" (the default),
             "sum" or "mean_with_sample_weight". A loss that is a mean over the last axis (binary cross-entropy, mean
             squared error and their like) is masked element by element, any other row by row.
-        missing: the label that stands for a missing one. None: NaN for float labels, -1 for integer labels.
+        missing: the label that stands for a missing one. None: NaN for float labels, -1 for integer labels; truth values and
+            unsigned integers have none.
 
     Call: labels `(batch,)`, `(batch, 1)` or `(batch, units)`, predictions `(batch, units)`, sample weights
     `(batch,)` -> scalar.
@@ -58,9 +61,9 @@ class Masked(keras.losses.Loss):
         weight = ops.cast(seen, each.dtype) * ops.cast(weight, each.dtype)
         total = ops.sum(each * weight)
         if self.reduction == "sum":
-            return _over_replicas(total)
+            return over_replicas(total)
         counted = weight if self.reduction == "mean_with_sample_weight" else ops.cast(seen, each.dtype)
-        return _over_replicas(total, ops.sum(counted))
+        return over_replicas(total, ops.sum(counted))
 
     def call(self, y_true, y_pred):
         return self(y_true, y_pred)
@@ -115,15 +118,27 @@ class MaskedMetric(keras.metrics.Metric):
 def split_missing(y_true, missing=None):
     """Returns the labels with 0 in place of missing ones, and a mask of the same shape: True where there is a label.
 
-    The value is replaced before any loss sees it, since the gradient of a masked NaN is still NaN.
+    The value is replaced before any loss sees it, since the gradient of a masked NaN is still NaN. Labels that aren't floats
+    come back as int64.
     """
     y_true = ops.convert_to_tensor(y_true)
     floating = "float" in keras.backend.standardize_dtype(y_true.dtype)
-    if missing is None and floating or missing is not None and missing != missing:
-        seen = ops.logical_not(ops.isnan(y_true))
+    if not floating:  # -1 as a truth value would be True, and as an unsigned number the highest one
+        y_true = ops.cast(y_true, "int64")
+    if missing is None:
+        missing = float("nan") if floating else -1
+    if missing == missing:
+        seen = ops.not_equal(y_true, ops.cast(missing, y_true.dtype))
     else:
-        seen = ops.not_equal(y_true, ops.cast(-1 if missing is None else missing, y_true.dtype))
+        seen = ops.logical_not(ops.isnan(y_true)) if floating else ops.ones_like(y_true, "bool")
     return ops.where(seen, y_true, ops.zeros_like(y_true)), seen
+
+
+def masked_in(loss):
+    """Returns the `Masked` in a loss, at any depth, or None."""
+    while loss is not None and not isinstance(loss, Masked):
+        loss = getattr(loss, "loss", None)
+    return loss
 
 
 def twin(loss):
@@ -153,24 +168,3 @@ def _aligned(y_true, seen, y_pred, elementwise, sample_weight):
 def _like(x, y_pred):
     """Gives `x` the rank of the predictions: `(batch,)` becomes `(batch, 1)`."""
     return ops.expand_dims(x, -1) if 0 < len(x.shape) == len(y_pred.shape) - 1 else x
-
-
-def _over_replicas(total, count=None):
-    """Returns `total / count`, both over all replicas, so that it matters not where labels are missing.
-
-    Keras adds the gradients of the replicas up, and logs the mean of their values times their number. So the value is
-    the same on each of them, a share of the whole, and the gradient is that of the replica's own part.
-    """
-    import tensorflow as tf
-
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    context = tf.distribute.get_replica_context()
-    if replicas == 1:
-        return total if count is None else ops.divide_no_nan(total, count)
-    if context is None:  # in a scope but not in a step, where Keras takes a share of means alone
-        return total if count is None else ops.divide_no_nan(total, count) / replicas
-    one = ops.ones_like(total) / replicas if count is None else count
-    mine = [ops.stop_gradient(total), ops.stop_gradient(one)]
-    everywhere, count = context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
-    own = ops.divide_no_nan(total, count)
-    return own + ops.stop_gradient(ops.divide_no_nan(everywhere, count) / replicas - own)

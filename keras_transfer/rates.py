@@ -89,11 +89,16 @@ def _like(optimizer, kind, **changes):
 
 
 def _by_path(optimizer):
-    """The moments by their path without the optimizer's name; doubtful ones and half-accumulated gradients left out."""
+    """The moments by their path without the optimizer's name; doubtful ones and half-accumulated gradients left out.
+
+    What `ScheduleFreeAdamW` calls momentum is none, but where its steps have led, which it averages with the weights: with the
+    step count at 0 they would be thrown there.
+    """
+    others = ("gradient_accumulator", *(["momentum"] if isinstance(optimizer, keras.optimizers.ScheduleFreeAdamW) else []))
     paths = [v.path.split("/", 1)[-1] for v in optimizer.variables]
     return {path: v for path, v in zip(paths, optimizer.variables)
             if paths.count(path) == 1 and path not in ("iteration", "learning_rate")
-            and not path.endswith("gradient_accumulator")}
+            and not path.endswith(others)}
 
 
 def _base(optimizer):

@@ -1,10 +1,13 @@
 """What a step needs on each of several replicas to be the step of one device."""
+import functools
+import itertools
 import threading
 
 import keras
 import tensorflow as tf
+from keras import ops
 
-from .distributing import summed
+from .distributing import lost_workers_told, summed
 
 
 class LossesOfReplica(threading.local):
@@ -16,6 +19,66 @@ class LossesOfReplica(threading.local):
 
     def __getitem__(self, place):
         return self.held[place]
+
+
+class ToldOfLostWorkers:
+    """Model mixin: a worker that died is told in a sentence."""
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args, **options):
+        with lost_workers_told(self.distribute_strategy):
+            return super().fit(*args, **options)
+
+    @functools.wraps(keras.Model.evaluate)
+    def evaluate(self, *args, **options):
+        with lost_workers_told(self.distribute_strategy):
+            return super().evaluate(*args, **options)
+
+    @functools.wraps(keras.Model.predict)
+    def predict(self, *args, **options):
+        with lost_workers_told(self.distribute_strategy):
+            return super().predict(*args, **options)
+
+
+def one_by_one(run):
+    """Returns `run`, a function of an iterator of batches that runs one step, as one that runs all."""
+    def run_all(iterator):  # a step that found no batch would still have counted in the optimizer
+        first = next(iterator)
+        return run(batch for batch in itertools.chain([first], iterator))
+
+    return run_all
+
+
+def over_replicas(total, count=None):
+    """Returns `total / count`, both over all replicas, so that it matters not where labels or rows are missing.
+
+    Keras adds the gradients of the replicas up, and logs the mean of their values times their number. So the value is
+    the same on each of them, a share of the whole, and the gradient is that of the replica's own part.
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    context = tf.distribute.get_replica_context()
+    if replicas == 1:
+        return total if count is None else ops.divide_no_nan(total, count)
+    if context is None:  # in a scope but not in a step, where Keras takes a share of means alone
+        return total if count is None else ops.divide_no_nan(total, count) / replicas
+    one = ops.ones_like(total) / replicas if count is None else count
+    mine = [ops.stop_gradient(total), ops.stop_gradient(one)]
+    everywhere, count = context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
+    own = ops.divide_no_nan(total, count)
+    return own + ops.stop_gradient(ops.divide_no_nan(everywhere, count) / replicas - own)
+
+
+def loss_of_layers(losses, x):
+    """Returns the sum of what layers have added to the loss on the batch `x`, a scalar; each replica's counts by its rows.
+
+    So a mean over a replica's rows becomes one over all rows, what comes of weights alone is itself, and what comes of a row
+    that was made up for an empty share is nothing.
+    """
+    total = tf.add_n([ops.sum(ops.cast(loss, keras.config.floatx())) for loss in losses])
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return total
+    rows = ops.cast(ops.shape(next(part for part in keras.tree.flatten(x) if part is not None))[0], total.dtype)
+    return over_replicas(tf.math.multiply_no_nan(total, rows), rows)  # a mean over no rows is NaN
 
 
 def see_overflows_of_all_replicas(optimizer):

@@ -100,7 +100,7 @@ def gaps_by_replica(_=None):
     """The control: the mean over the labels of each replica by itself, as Keras has it."""
     from keras_transfer import masking
 
-    with patched(masking, "_over_replicas", lambda total, count: masking.ops.divide_no_nan(total, count) / 2):
+    with patched(masking, "over_replicas", lambda total, count: masking.ops.divide_no_nan(total, count) / 2):
         return gaps()
 
 
@@ -205,8 +205,36 @@ def penalized(_=None):
     model = two_heads(kt.multitask.L2Sharing(strength=10.0, hidden=4))
     kt.freeze(model)
     model.compile(optimizer=keras.optimizers.SGD(0.005), **kt.objectives(model))
-    logs = model.fit(*numbers(40), batch_size=8, shuffle=False, verbose=0).history
+    logs = model.fit(*numbers(40), batch_size=9, shuffle=False, verbose=0).history
     return {**logs, "weights": flat(model)}
+
+
+def added(_=None):
+    """Losses that layers add of the rows that they see, in batches of 9 and at last of one: shares of 5 and 4, and of none."""
+    import keras
+
+    import keras_transfer as kt
+
+    found, (x, y) = {}, numbers(28)
+    for kind, weighting in {"plain": None, "Equal": kt.multitask.Equal(), "PCGrad": kt.multitask.PCGrad()}.items():
+        model = two_heads(kt.multitask.DSelectK(experts=3, units=4, k=2, entropy=0.5), activity_regularizer="l2")
+        kt.unfreeze(model)
+        trained = model if weighting is None else kt.MultiTask(model, weighting)
+        trained.compile(optimizer=keras.optimizers.SGD(0.05), **kt.objectives(model))
+        logs = trained.fit(x, y, batch_size=9, epochs=2, shuffle=False, verbose=0).history
+        logs |= {"evaluate": trained.evaluate(x, y, batch_size=9, verbose=0), "weights": flat(model)}
+        found |= {f"{kind} {name}": logged for name, logged in logs.items()}
+    return found
+
+
+def averaged(_=None):
+    """Averages of the weights, which take their place now and then, also where gradients are accumulated."""
+    found = {}
+    for often, steps in ((3, None), (None, 2), (3, 2)):
+        model = trained_from("block_3", use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=often,
+                             gradient_accumulation_steps=steps)
+        found |= {f"{often} {steps} {name}": logged for name, logged in fitted(model, *task(80)).items()}
+    return found
 
 
 def measured(_=None):
@@ -564,14 +592,14 @@ def flat(model):
     return [float(number) for weight in model.weights if "float" in weight.dtype for number in weight.numpy().ravel()]
 
 
-def two_heads(sharing=None):
+def two_heads(sharing=None, **options):
     import keras
 
     import keras_transfer as kt
 
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4,))
-    outputs = keras.layers.Dense(5, name="block_2")(keras.layers.Dense(5, name="block_1")(inputs))
+    outputs = keras.layers.Dense(5, name="block_2", **options)(keras.layers.Dense(5, name="block_1")(inputs))
     heads = {name: kt.heads.Regressor() for name in ("a", "b")}
     return kt.attach(keras.Model(inputs, outputs), heads, sharing=sharing)
 

@@ -249,21 +249,45 @@ def test_clip_sums_of_replicas_is_what_keras_does_on_one(limit):
     assert np.array_equal(*found) and (found[0][0] < 3.0) == bool(limit)
 
 
-def test_accumulate_on_replicas_is_what_keras_does_on_one():
-    gradients = [[1.0, -2.0], [3.0, 1.0], [2.0, 2.0], [0.0, 1.0]]
+@pytest.mark.parametrize("often", [None, 2, 3])
+@pytest.mark.parametrize("steps", [None, 2])
+def test_branch_together_is_what_keras_does_on_one(often, steps):
+    gradients = [[1.0, -2.0], [3.0, 1.0], [2.0, 2.0], [0.0, 1.0], [1.0, 0.0], [2.0, -1.0]]
     results = []
     for ours in (False, True):
         variable = keras.Variable([1.0, 1.0])
-        optimizer = keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.01, clipnorm=1.0, gradient_accumulation_steps=2)
+        optimizer = keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.01, clipnorm=1.0, gradient_accumulation_steps=steps,
+                                         use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=often)
         optimizer.build([variable])
-        stock = optimizer._backend_apply_gradients
         if ours:
-            _compat.accumulate_on_replicas(optimizer)
-        assert (optimizer._backend_apply_gradients == stock) != ours
-        for gradient in gradients:
-            in_step(tf.distribute.get_strategy(), lambda g: optimizer.apply([g], [variable]), tf.constant(gradient))
-        results.append(variable.numpy().tolist())
-    assert results[0] == results[1] != [1.0, 1.0]
+            _compat.branch_together(optimizer)
+        assert ("_backend_apply_gradients" in vars(optimizer)) == (ours and bool(often or steps))
+        for gradient in map(tf.constant, gradients):
+            if ours:
+                in_step(tf.distribute.get_strategy(), lambda g: optimizer.apply([g], [variable]), gradient)
+            else:
+                optimizer.apply([gradient], [variable])
+        results.append([v.numpy().tolist() for v in (variable, *optimizer.variables)])
+    assert results[0] == results[1] and results[0][0] != [1.0, 1.0]
     plain = keras.optimizers.SGD(0.1)
-    _compat.accumulate_on_replicas(plain)
+    _compat.branch_together(plain)
     assert "_backend_apply_gradients" not in vars(plain)
+
+
+def test_losses_of_layers_are_added_once_on_several_replicas(monkeypatch):
+    class Model(_compat.Replicated, keras.Model):
+        pass
+
+    inputs = keras.Input((2,))
+    layer = keras.layers.Dense(1, kernel_initializer="ones", kernel_regularizer=keras.regularizers.L2(0.5),
+                               activity_regularizer=keras.regularizers.L2(1.0))
+    model = Model(inputs, layer(inputs))
+    model.compile("sgd", "mse")
+    x, y = tf.ones((3, 2)), tf.zeros((3, 1))
+
+    def loss():
+        return float(model.compute_loss(x=x, y=y, y_pred=model(x)))
+
+    assert loss() == 4.0 + 4.0 + 1.0
+    monkeypatch.setattr(type(tf.distribute.get_strategy()), "num_replicas_in_sync", 2)
+    assert loss() == 9.0 / 2  # of which Keras logs the double

@@ -175,6 +175,8 @@ SAME = (
     "decayed",
     "clipped",
     "penalized",
+    "added",
+    "averaged",
     "measured",
     "learners_outside",
 )

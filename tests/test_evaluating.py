@@ -1,9 +1,11 @@
+import keras
 import numpy as np
 import pytest
 
 import keras_transfer as kt
 from keras_transfer import evaluating
 from keras_transfer.data.describing import Info, described
+from keras_transfer.reporting.sections import section
 
 NAN = np.nan
 
@@ -55,6 +57,42 @@ def test_scores_by_hand_leave_missing_labels_out(monkeypatch):
         ("level", "accuracy", pytest.approx(2 / 3), 3),
     ]
     assert np.array_equal(confused["kind"], [[0, 1, 1], [0, 0, 1]])
+
+
+def labels_as(dtype):
+    """Labels of three heads, how many of each are there, and the same labels as floats."""
+    kind, tags, count = np.array([1, 0, 1, 1]), np.array([[1, 0], [1, 1], [0, 1], [1, 0]]), np.array([1, 0, 0, 1])
+    count[0] = {"bool": 1, "uint8": 255, "int32": -1}[dtype]
+    if dtype == "int32":
+        kind[0] = tags[0, 0] = -1
+    typed = {"kind": kind.astype(dtype), "tags": tags.astype(dtype), "count": count.astype(dtype)}
+    floats = {name: np.where(y < 0, NAN, y) if name != "count" else y for name, y in typed.items()}
+    seen = {name: int(np.sum(~np.isnan(y.astype("float32")))) for name, y in floats.items()}
+    return typed, seen, {name: y.astype("float32") for name, y in floats.items()}
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32"])
+def test_training_evaluating_and_reporting_see_the_same_labels(dtype):
+    """Of truth values and unsigned integers none is missing, of integers -1 is, but where numbers are predicted."""
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    typed, seen, floats = labels_as(dtype)
+    results = []
+    for y in (typed, floats):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((3,))
+        heads = {"kind": kt.heads.Classifier(2), "tags": kt.heads.MultiLabel(2), "count": kt.heads.Regressor()}
+        model = kt.attach(keras.Model(inputs, keras.layers.Dense(4)(inputs)), heads)
+        model.compile(optimizer=keras.optimizers.SGD(1e-3), **kt.objectives(model))
+        logs = model.fit(x, y, batch_size=2, epochs=2, shuffle=False, verbose=0).history
+        measured = model.evaluate(x, y, verbose=0, return_dict=True)
+        results.append([*(logs[name] for name in sorted(logs)), [measured[name] for name in sorted(measured)]])
+        given = evaluating.answers(model, (x, y))
+        for row in evaluating.scores(model, (x, y), given)[0]:
+            name = row["head"]
+            assert row["labels"] == seen[name] == section(name, heads[name], *given[name])["seen"]
+            assert row["value"] == pytest.approx(measured[f"{name}_{row['metric']}"], rel=1e-5)
+    for one, other in zip(*results):
+        assert one == pytest.approx(other, rel=1e-5)
 
 
 def test_one_head_gives_an_array(monkeypatch):

@@ -92,6 +92,12 @@ def test_weights_need_every_head(model):
         check_data(model, (X, GOOD, {"colour": np.ones(4)}), "train")
 
 
+def test_numbers_of_minus_one_are_no_missing_labels(model):
+    check_data(model, (X, {**GOOD, "light": np.full(4, -1)}), "train", labelled=True)
+    with pytest.raises(ValueError, match="All labels of `train` for head 'colour' are missing"):
+        check_data(model, (X, {**GOOD, "colour": np.full(4, -1)}), "train", labelled=True)
+
+
 def test_no_labels_and_other_types(model):
     with pytest.raises(ValueError, match="`train` must give .* it has no labels"):
         check_data(model, tf.data.Dataset.from_tensor_slices(X).batch(2), "train")

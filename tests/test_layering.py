@@ -90,6 +90,6 @@ def test_private_names_of_keras_are_in_compat_only():
 
 
 def test_the_check_sees_what_it_looks_for(tmp_path):
-    assert ("tensorflow", False) in list(imports(ROOT / "masking.py"))
+    assert ("tensorflow", False) in list(imports(ROOT / "distributing.py"))
     assert ("keras_transfer.data.scanning", False) in list(imports(ROOT / "loading.py"))
     assert LAYER["data"] < LAYER["loading"]

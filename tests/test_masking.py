@@ -98,6 +98,18 @@ def test_a_value_of_ones_own_for_missing():
     assert np.array_equal(y, [0, -1, 2]) and np.array_equal(seen, [False, True, True])
 
 
+@pytest.mark.parametrize("labels", [np.array([True, False]), np.array([255, 0], "uint8"), np.array([2**32 - 1, 0], "uint32")])
+def test_truth_values_and_unsigned_numbers_have_none_missing(labels):
+    y, seen = split_missing(labels)
+    assert np.array_equal(y, labels) and np.all(seen)
+    assert np.array_equal(split_missing(labels, missing=labels[0])[1], [False, True])
+
+
+def test_only_nan_missing_leaves_integers_alone():
+    y, seen = split_missing(np.array([-1, 3]), missing=NAN)
+    assert np.array_equal(y, [-1, 3]) and np.all(seen)
+
+
 def test_metrics_count_the_labels_seen():
     accuracy = MaskedMetric(keras.metrics.SparseCategoricalAccuracy(name="accuracy"))
     accuracy.update_state(np.array([0, 1, -1, -1]), np.array([[2.0, 1.0], [2.0, 1.0], [2.0, 1.0], [1.0, 2.0]]))

@@ -154,6 +154,37 @@ def test_carrying_to_an_equal_optimizer_copies_all_but_the_step_count(model):
     assert (int(model.optimizer.iterations.numpy()), int(new.iterations.numpy())) == (1, 0)
 
 
+def test_where_the_steps_have_led_is_no_moment(model):
+    """Taken over, it would count in full at the first step, and throw the weights there."""
+    x, y = colour_task(16)
+    model.compile(optimizer=keras.optimizers.ScheduleFreeAdamW(0.1), **kt.objectives(model))
+    model.fit(x, y, batch_size=4, epochs=2, verbose=0)
+    new, before = kt.layerwise(keras.optimizers.ScheduleFreeAdamW(1e-8), model), values(model)
+    velocities = [v.numpy() for v in new.variables if v.path.endswith("_velocity")]
+    assert velocities and any(v.any() for v in velocities)
+    model.compile(optimizer=new, **kt.objectives(model))
+    model.fit(x, y, batch_size=16, verbose=0)
+    assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(before, values(model)))
+
+
+@pytest.mark.parametrize("decay", [None, 0.2])
+def test_both_weight_decays_of_muon_are_scaled(decay):
+    """One is for matrices, the other for what isn't one."""
+
+    def decayed(kind, **options):
+        shapes = {"kernel": (2, 2, 1), "bias": (2,), "matrix": (2, 2), "head": (2,)}
+        variables = [keras.Variable(np.ones(shape, "f4"), name=name) for name, shape in shapes.items()]
+        optimizer = kind(0.1, weight_decay=decay, adam_weight_decay=0.4, **options)
+        optimizer.build(variables)
+        optimizer.apply([np.zeros(v.shape, "f4") for v in variables], variables)
+        return [float(v.numpy().ravel()[0]) for v in variables]
+
+    matrix = 0.1 * (decay or 0.0)
+    assert decayed(keras.optimizers.Muon) == pytest.approx([0.96, 0.96, 1 - matrix, 0.96])
+    layerwise = decayed(_CLASSES[keras.optimizers.Muon], multipliers={"kernel": 0.5, "bias": 0.0, "matrix": 0.25})
+    assert layerwise == pytest.approx([0.98, 1.0, 1 - matrix / 4, 0.96])
+
+
 def test_newly_trained_variables_step_at_the_rate_and_no_faster(model):
     """With the old step count, Adam's zero moments would make the first steps several times too large."""
     x, y = colour_task(32)

@@ -5,8 +5,14 @@ import threading
 import keras
 import tensorflow as tf
 
-from keras_transfer.replicating import (LossesOfReplica, average_changes, see_overflows_of_all_replicas, share_accumulated,
-                                        without_empty_batches)
+from keras_transfer.replicating import (
+    LossesOfReplica,
+    average_changes,
+    loss_of_layers,
+    see_overflows_of_all_replicas,
+    share_accumulated,
+    without_empty_batches,
+)
 
 
 def test_average_changes_of_one_replica_are_its_own():
@@ -38,6 +44,14 @@ def test_empty_batches_are_filled_in_a_step_of_several_replicas_only(monkeypatch
     assert without_empty_batches(run, tf.ones((3, 2)))["y"].numpy().tolist() == [[2.0, 2.0]] * 3
     assert without_empty_batches(run, tf.zeros((0, 2), tf.float32)[:0])["y"].shape == (0, 2)
     assert seen == [(0, 2, None), (1, 2, 1), (3, 2, 0), (1, 2, 1)]
+
+
+def test_what_layers_add_counts_by_the_rows_and_without_rows_nothing(monkeypatch):
+    losses = [tf.constant(2.0), tf.constant([1.0, 3.0])]
+    assert float(loss_of_layers(losses, tf.zeros((0, 1)))) == 6.0
+    monkeypatch.setattr(type(tf.distribute.get_strategy()), "num_replicas_in_sync", 2)
+    assert float(loss_of_layers(losses, [None, tf.zeros((3, 1))])) == 3.0  # of which Keras logs the double
+    assert float(loss_of_layers([tf.constant(float("nan"))], tf.zeros((0, 1)))) == 0.0
 
 
 def test_each_thread_has_losses_of_its_own():

@@ -5,15 +5,17 @@ from keras import ops
 from ..masking import Masked, MaskedMetric
 from .head import Head
 
+_MISSING = float("nan")  # of integers, too, among which -1 is a number
+
 
 @keras.saving.register_keras_serializable("keras_transfer")
 class Regressor(Head):
     """Predicts numbers in the user's own units: features `(batch, width)` -> values `(batch, units)`.
 
-    Labels are floats `(batch,)` or `(batch, units)`, NaN where one is missing. The last layer predicts the
-    standardized value z, and the head returns `mean + std * z`. The loss, mean squared error, is of standardized
-    values, so that it has the size of the other heads' losses whatever the units; the metric, mean absolute error,
-    is in the user's units.
+    Labels are `(batch,)` or `(batch, units)`, NaN where one is missing: of integers none is, and -1 is a number. The last
+    layer predicts the standardized value z, and the head returns `mean + std * z`. The loss, mean squared error, is of
+    standardized values, so that it has the size of the other heads' losses whatever the units; the metric, mean absolute
+    error, is in the user's units.
 
     Args:
         target: the number of values; or `{"mean": m, "std": s}` of the training labels, as `kt.data.table` returns
@@ -42,10 +44,10 @@ class Regressor(Head):
         return super().call(features, training=training) * ops.convert_to_tensor(self.std) + ops.convert_to_tensor(self.mean)
 
     def default_loss(self):
-        return Standardized(Masked(keras.losses.MeanSquaredError()), self.mean, self.std)
+        return Standardized(Masked(keras.losses.MeanSquaredError(), missing=_MISSING), self.mean, self.std)
 
     def default_metrics(self):
-        return [MaskedMetric(keras.metrics.MeanAbsoluteError(name="mae"), elementwise=True)]
+        return [MaskedMetric(keras.metrics.MeanAbsoluteError(name="mae"), missing=_MISSING, elementwise=True)]
 
     def get_config(self):
         config = super().get_config()

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from .. import _check
-from ..masking import Masked, split_missing
+from ..masking import masked_in, split_missing
 
 
 class TaskLosses:
@@ -40,7 +40,7 @@ class TaskLosses:
 
     def seen(self, y):
         """Returns the number of labels of each task in a batch, float32 `(tasks,)`."""
-        return tf.stack([_labels(y[task], _mask(loss)) for task, loss in self.losses.items()])
+        return tf.stack([_labels(y[task], masked_in(loss)) for task, loss in self.losses.items()])
 
 
 def _check_weights(weights, tasks):
@@ -72,13 +72,6 @@ class _Function(keras.losses.Loss):
 
 def _of(sample_weight, task):
     return sample_weight[task] if isinstance(sample_weight, dict) else sample_weight
-
-
-def _mask(loss):
-    """The `Masked` in a loss, at any depth, or None."""
-    while loss is not None and not isinstance(loss, Masked):
-        loss = getattr(loss, "loss", None)
-    return loss
 
 
 def _labels(y, mask):

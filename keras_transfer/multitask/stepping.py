@@ -5,6 +5,7 @@ import tensorflow as tf
 from .. import _compat
 from ..distributing import summed
 from ..network import Learner
+from ..replicating import loss_of_layers
 from .faults import give_back, held, squares_of
 from .gradients import TaskGradients, step_of, total_of
 from .weighting.weighting import Weighting, gramian_of, weighted
@@ -30,7 +31,7 @@ class Stepping(Learner):
                 total = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
                 losses = self.task_losses(y, y_pred, sample_weight)
                 scaled = [self.optimizer.scale_loss(loss) for loss in losses]
-            total += penalty - self._penalty() if halves else 0.0  # Keras knows the layers' losses of the last pass
+            total += penalty - self._penalty(x) if halves else 0.0  # Keras knows the layers' losses of the last pass
             penalty = self.optimizer.scale_loss(penalty) if self.losses else None
         self._log_loss(total, x)
         seen, *seen_in_halves = (summed(self.task_losses.seen(part), self.distribute_strategy)
@@ -87,17 +88,17 @@ class Stepping(Learner):
         """Returns the predictions, those of both halves if each is passed by itself, and the loss of the layers."""
         if features is not None:
             upper.watch(features)
-            return self.top(features, training=True), [], self._penalty()
+            return self.top(features, training=True), [], self._penalty(x)
         if self.weighting.parts == 1:
-            return self(x, training=True), [], self._penalty()
-        one, other = ((self(half, training=True), self._penalty()) for half in _halves(x))
+            return self(x, training=True), [], self._penalty(x)
+        one, other = ((self(half, training=True), self._penalty(x)) for half in _halves(x))
         halves, penalties = zip(one, other)
         both = _rows(x) % 2  # of them has the middle row of an odd number
         y_pred = keras.tree.map_structure(lambda a, b: tf.concat([a, b[both:]], 0), *halves)
         return y_pred, halves, sum(penalties) / 2
 
-    def _penalty(self):
-        return tf.add_n(self.losses) / self.replicas if self.losses else 0.0
+    def _penalty(self, x):
+        return loss_of_layers(losses, x) if (losses := self.losses) else 0.0
 
     def _look_again(self, x, y, sample_weight, present):
         before = held(_compat.changed_by_passes(self.model))

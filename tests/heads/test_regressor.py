@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -33,6 +35,19 @@ def test_a_number_alone_is_plain_mean_squared_error():
     assert float(head.make_loss()(labels, outputs)) == pytest.approx(
         float(keras.losses.MeanSquaredError()(labels, outputs))
     )
+
+
+@pytest.mark.parametrize("dtype, labels", [("int32", [-1, 2]), ("uint8", [255, 2]), ("bool", [1, 0]), ("float32", [-1, 2])])
+def test_only_nan_is_missing_whatever_the_type(dtype, labels):
+    """In the loss, saved and read again, and in the metric."""
+    head, outputs = kt.heads.Regressor(), np.array([[3.0], [3.0]], "float32")
+    errors = np.abs(np.array(labels, "float32") - 3)
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(head.make_loss())))
+    for loss in (head.make_loss(), keras.saving.deserialize_keras_object(config)):
+        assert float(loss(np.array(labels, dtype), outputs)) == pytest.approx((errors**2).mean())
+    (metric,) = head.make_metrics()
+    metric.update_state(np.array(labels, dtype), outputs)
+    assert float(metric.result()) == pytest.approx(errors.mean())
 
 
 def test_sample_weights_reach_the_loss():

@@ -31,6 +31,13 @@ def test_loss_weight_times_loss_by_hand():
     )
 
 
+def test_labels_seen_are_those_that_count_in_the_loss():
+    heads = {"kind": kt.heads.Classifier(2), "size": kt.heads.Regressor()}
+    losses = TaskLosses(list(heads), {name: head.make_loss() for name, head in heads.items()}, None)
+    for labels, seen in (([-1, 1], [1, 2]), ([True, False], [2, 2]), ([float("nan"), 1.0], [1, 1])):
+        assert losses.seen(dict.fromkeys(heads, np.array(labels))).numpy().tolist() == seen
+
+
 def test_sample_weights_of_each_task_or_of_all():
     losses = TaskLosses(["a", "b"], {"a": keras.losses.MeanSquaredError(), "b": crossentropy()}, None)
     one, other = np.array([0.0, 1.0, 2.0]), np.array([1.0, 4.0, 9.0])
