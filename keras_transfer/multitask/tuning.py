@@ -2,7 +2,7 @@
 import keras
 import tensorflow as tf
 
-from .. import _compat
+from .. import _compat, distributing
 from ..network import model_of, own_method
 from .learner import MultiTask
 from .losses import TaskLosses
@@ -111,10 +111,10 @@ def with_own_metrics(settings, which=lambda metric: True):
 
 
 def with_metrics_of(strategy, settings):
-    """Returns arguments of `compile` with metrics that count the rows of all replicas; to be called in the strategy's scope.
+    """Returns arguments of `compile` with metrics that count the rows of all workers; to be called in the strategy's scope.
 
-    Those that were made outside of it have variables of their process. Each of several workers would count its own rows, so
-    that one ends training by its accuracy and the others wait for it.
+    Those that were made outside of it have variables of their process: each of several workers would count its own rows, and
+    end training at another epoch by an accuracy of its own.
 
     Raises:
         ValueError: one was made outside and can't be made from its config.
@@ -122,7 +122,7 @@ def with_metrics_of(strategy, settings):
     def outside(metric):
         return not all(isinstance(v.value, tf.distribute.DistributedValues) for v in metric.variables)
 
-    if strategy.num_replicas_in_sync == 1:
+    if not distributing.is_several(strategy):
         return settings
     try:
         return with_own_metrics(settings, outside)

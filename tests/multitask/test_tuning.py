@@ -1,13 +1,12 @@
 """A learner in the phases of fine_tune: which weighting, where, on which part of the model."""
 
-import types
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_transfer as kt
+from keras_transfer import distributing
 from keras_transfer.multitask import tuning
 from keras_transfer.multitask.sharing.mmoe import MMoE
 from keras_transfer.network import model_of
@@ -136,16 +135,17 @@ class Sized(keras.metrics.Metric):
         self.total = self.add_variable((size,), "zeros")
 
 
-def test_metrics_of_one_device_are_the_users_own_and_on_several_those_made_outside_of_the_scope_are_not():
-    one, several = tf.distribute.get_strategy(), types.SimpleNamespace(num_replicas_in_sync=2)
+def test_metrics_are_the_users_own_but_for_those_that_would_count_one_of_several_workers(monkeypatch):
+    here = tf.distribute.get_strategy()
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         inside = keras.metrics.SparseCategoricalAccuracy(name="inside")
     outside, given = keras.metrics.SparseTopKCategoricalAccuracy(2, name="top2"), "accuracy"
     settings = {"loss": "mse", "metrics": {"a": [inside, given], "b": [outside]}, "weighted_metrics": None}
-    assert tuning.with_metrics_of(one, settings) is settings
-    found = tuning.with_metrics_of(several, settings)
+    assert tuning.with_metrics_of(here, settings) is settings
+    monkeypatch.setattr(distributing, "is_several", lambda strategy: True)
+    found = tuning.with_metrics_of(here, settings)
     (same, word), (new,) = found["metrics"]["a"], found["metrics"]["b"]
     assert same is inside and word is given and new is not outside and new.get_config() == outside.get_config()
     assert found["weighted_metrics"] is None and found["loss"] == "mse"
     with pytest.raises(ValueError, match=r"^A metric was made outside of the strategy's scope, .* `compile` within `strategy"):
-        tuning.with_metrics_of(several, {"metrics": [Sized(3)]})
+        tuning.with_metrics_of(here, {"metrics": [Sized(3)]})
