@@ -95,6 +95,7 @@ def scores(model, dataset, given=None):
             rows.append(_row(name, "accuracy", (said > 0) == (truth > 0.5), truth >= 0))  # neither NaN nor -1
         else:
             predicted = keras.ops.convert_to_numpy(head.probabilities(said)).argmax(-1)
+            truth = truth.reshape(predicted.shape)  # Keras takes a column, too
             rows.append(_row(name, "accuracy", predicted == truth, truth >= 0))
             confused[name] = truth[truth >= 0], predicted[truth >= 0]
     return Table(rows), confused

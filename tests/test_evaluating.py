@@ -95,6 +95,15 @@ def test_training_evaluating_and_reporting_see_the_same_labels(dtype):
         assert one == pytest.approx(other, rel=1e-5)
 
 
+def test_classes_in_a_column_are_those_in_a_row():
+    x, y = np.random.default_rng(0).normal(size=(6, 3)).astype("float32"), np.array([0, 1, 2, -1, 1, 0])
+    inputs = keras.Input((3,))
+    model = kt.attach(keras.Model(inputs, keras.layers.Dense(4)(inputs)), kt.heads.Classifier(3))
+    flat, column = (evaluating.scores(model, (x, labels)) for labels in (y, y[:, None]))
+    assert list(flat[0]) == list(column[0]) and flat[0][0]["labels"] == 5
+    assert all(np.array_equal(a, b) for a, b in zip(*(next(iter(found[1].values())) for found in (flat, column))))
+
+
 def test_one_head_gives_an_array(monkeypatch):
     table, _ = scored(
         monkeypatch, {"classifier": kt.heads.Classifier(2)}, {None: np.array([0, 1, 1, 1])}, np.eye(2)[[0, 1, 0, 0]]

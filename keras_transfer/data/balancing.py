@@ -150,6 +150,6 @@ def _weights(classes, table):
     """Looks up the weights `(batch,)` of class numbers `(batch,)` or `(batch, 1)`; 1 for any that the table lacks."""
     if table is None or not len(table):
         return tf.ones(tf.shape(classes)[:1])
-    classes = tf.reshape(classes, (-1,))
+    classes = tf.cast(tf.reshape(classes, (-1,)), tf.int64)  # of small numbers, too, which `gather` refuses
     known = (classes >= 0) & (classes < len(table))
     return tf.where(known, tf.gather(table, tf.where(known, classes, 0)), 1.0)

@@ -38,6 +38,12 @@ def test_foreign_sets_are_counted_and_missing_labels_get_one(shape):
     np.testing.assert_allclose(result, [2 / 3, 2 / 3, 2 / 3, 2, 1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int64"])
+def test_class_numbers_of_any_dtype(dtype):
+    result = weights(balance(foreign(np.array([0, 0, 0, 1], dtype))))
+    np.testing.assert_allclose(result, [2 / 3, 2 / 3, 2 / 3, 2], rtol=1e-6)
+
+
 def test_every_class_weighs_the_same_and_the_mean_is_one():
     labels = np.random.default_rng(0).choice(4, 200, p=[0.6, 0.2, 0.15, 0.05])
     result = weights(balance(foreign(labels, batch=64)))
