@@ -1,11 +1,9 @@
 """What trains: freeze, unfreeze, and unfreezing step by step during `fit`."""
-import contextlib
-
 import keras
 
 from . import _compat, blocks
 from .backbones.hub import check_trainable
-from .network import Network, model_of
+from .network import Network, flags_kept, model_of, set_flag
 from .rates import carry_moments, remade
 
 
@@ -60,19 +58,6 @@ def unfreeze(model, last=None, *, norms=False):
     first = blocks.position(_walkable(backbone, "last"), last, "last")[0]
     count = len(blocks.depth_layers(backbone))
     _set(model, backbone, first if isinstance(last, str) else count - first, norms)
-
-
-@contextlib.contextmanager
-def flags_kept(model):
-    """Context: the flags may be set within, and are afterwards what they were, as is whether `model` counts as compiled."""
-    layers = sorted(_compat.flat_layers(model), key=lambda layer: -len(_compat.flat_layers(layer)))  # outer before inner ones
-    before, compiled = [(x, x.trainable) for x in [*layers, *model.weights]], model.compiled
-    try:
-        yield
-    finally:
-        for x, flag in before:
-            _flag(x, flag)
-        model.compiled = compiled
 
 
 class GradualUnfreezing(keras.callbacks.Callback):
@@ -167,21 +152,15 @@ def _set(model, backbone, first, norms):
     """Lets the layers of `backbone` from place `first` on train (None: none of them), and all outside it."""
     before = [w.trainable for w in model.weights]
     if backbone is not model:
-        _flag(model, True)
+        set_flag(model, True)
     opaque = _compat.graph(backbone) is None
     trains = first is not None and (opaque or first < len(blocks.depth_layers(backbone)))
     for layer in _compat.flat_layers(backbone):
-        _flag(layer, trains)
+        set_flag(layer, trains)
     for place, layer in enumerate(blocks.depth_layers(backbone) if trains and not opaque else []):
-        _flag(layer, place >= first)
+        set_flag(layer, place >= first)
     for layer in _compat.flat_layers(backbone):
         if isinstance(layer, keras.layers.BatchNormalization) and not norms:
-            _flag(layer, False)
+            set_flag(layer, False)
     if not isinstance(model, Network) and before != [w.trainable for w in model.weights]:
         model.compiled = False  # a plain Keras model has no check of its own, but refuses to fit uncompiled
-
-
-def _flag(layer, value):
-    # Keras ignores a flag that a layer has already, though layers inside it may have another
-    layer.trainable = not value
-    layer.trainable = value

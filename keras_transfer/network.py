@@ -165,6 +165,26 @@ class _Walk:
         return call
 
 
+@contextlib.contextmanager
+def flags_kept(model):
+    """Context: the flags may be set within, and are afterwards what they were, as is whether `model` counts as compiled."""
+    layers = sorted(_compat.flat_layers(model), key=lambda layer: -len(_compat.flat_layers(layer)))  # outer before inner ones
+    before, compiled = [(x, x.trainable) for x in [*layers, *model.weights]], model.compiled
+    try:
+        yield
+    finally:
+        for x, flag in before:
+            set_flag(x, flag)
+        model.compiled = compiled
+
+
+def set_flag(layer, value):
+    """Sets the flag of a layer, and of all within it."""
+    # Keras ignores a flag that a layer has already, though layers inside it may have another
+    layer.trainable = not value
+    layer.trainable = value
+
+
 def own_state(operation):
     """Returns True for a layer with weights that train, False for one whose weights are frozen, None without either."""
     weights = getattr(operation, "weights", [])

@@ -12,10 +12,10 @@ from .agreeing import agreed, fingerprint_of
 from .assembling import objectives
 from .checkpointing import RunState, owned
 from .fitting import check_data, count_batches, info_of, needed_by
-from .freezing import GradualUnfreezing, flags_kept, freeze, unfreeze
+from .freezing import GradualUnfreezing, freeze, unfreeze
 from .keeping import Keeper, restore
 from .multitask import tuning
-from .network import check_methods, model_of, own_method
+from .network import check_methods, flags_kept, model_of, own_method
 from .rates import carry_moments, layerwise, remade
 from .store.caching import Store
 from .store.phases import Phases

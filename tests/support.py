@@ -19,6 +19,21 @@ def colour_task(count, seed=0, size=16):
     return x, x.mean((1, 2)).argmax(-1).astype("int32")
 
 
+def bare(function):
+    """A layer that applies `function`, and has no `get_config`."""
+    import keras
+
+    class Bare(keras.layers.Layer):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def call(self, x):
+            return self.function(x)
+
+    return Bare(function)
+
+
 def values(model):
     """Copies of all weights, in order."""
     return [w.numpy() for w in model.weights]

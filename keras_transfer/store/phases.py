@@ -1,7 +1,7 @@
 """Several phases of training, whose features come out of one pass over the data."""
 import contextlib
 
-from ..network import own_state
+from ..network import flags_kept, own_state
 from .splitting import split
 from .training import is_exact, on_features
 
@@ -41,8 +41,6 @@ class Phases:
     @contextlib.contextmanager
     def _in_next(self, number):
         """Context: the flags are those of the next phase."""
-        compiled = self.model.compiled
-        self.flags[number + 1](self.model)
-        yield
-        self.flags[number](self.model)
-        self.model.compiled = compiled  # a plain Keras model counts as uncompiled when its flags have changed; they're back
+        with flags_kept(self.model):
+            self.flags[number + 1](self.model)
+            yield

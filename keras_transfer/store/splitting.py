@@ -263,8 +263,8 @@ def _earlier(calls, crossing, whole):
         if call.moves or fits and left > _COST * total or any(t not in sizes for t in call.reads):
             break
         needed = (needed - set(call.gives)) | set(call.reads)
-        if whole >= needed and not fits:
-            return count
         if whole >= needed:
+            if not fits:
+                return count
             best = min(best, (sum(sizes[t] for t in needed), count), key=lambda pair: pair[0])
     return best[1]

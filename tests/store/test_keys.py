@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_transfer as kt
 from keras_transfer.store import keys, split
-from support import run_python
+from support import bare, run_python
 
 SCRIPT = """
 import keras, saved_models, sys, keras_transfer as kt
@@ -117,17 +117,9 @@ def test_a_config_with_an_array_counts_to_the_last_number():
 
 
 def test_a_layer_without_a_config_is_refused():
-    class Bare(keras.layers.Layer):
-        def __init__(self, function):
-            super().__init__()
-            self.function = function
-
-        def call(self, x):
-            return self.function(x)
-
     inputs = keras.Input((3,))
     with pytest.raises(ValueError, match=r"The layer 'bare\w*' \(Bare\) has no `get_config`.*leave `directory` out"):
-        keys.of_network(keras.Model(inputs, Bare(lambda x: x)(inputs)))
+        keys.of_network(keras.Model(inputs, bare(lambda x: x)(inputs)))
 
 
 def test_a_frozen_prefix_of_another_depth_has_another_key(small_backbone):

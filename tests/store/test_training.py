@@ -10,7 +10,7 @@ import keras_transfer as kt
 from keras_transfer.store import training
 from keras_transfer.store.engines import choosing
 from keras_transfer.store.training import on_features
-from support import colour_task, pixels, spoken_digits
+from support import bare, colour_task, pixels, spoken_digits
 
 NETWORKS = ["MobileNetV2", "ResNet50", "EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "VGG16"]
 RATES = {1.0: 1e-4, 0.8: 1e-6, 0.5: 3e-7}  # of SGD: random networks with open layers diverge with more
@@ -269,16 +269,8 @@ def test_features_that_are_there_need_no_more_room(model, sets, tmp_path, monkey
 
 
 def test_a_layer_that_tells_no_config_has_no_features_in_a_folder(sets, tmp_path, capsys):
-    class Bare(keras.layers.Layer):
-        def __init__(self, function):
-            super().__init__()
-            self.function = function
-
-        def call(self, x):
-            return self.function(x)
-
     inputs = keras.Input((16, 16, 3))
-    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(Bare(lambda x: x / 255)(inputs)))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(bare(lambda x: x / 255)(inputs)))
     model = kt.attach(keras.Model(inputs, x), kt.heads.Classifier(3))
     train, _ = sets()
     kt.fine_tune(model, train, head_epochs=1, epochs=0, directory=tmp_path, verbose=2)
