@@ -75,14 +75,15 @@ def _vocabulary(operation):
 
 def _settings(config, module):
     """What the config of a layer, or of anything else that Keras serializes, says of what it computes."""
-    seed = ("seed",) if module.split(".")[0] == "keras" else ()  # of other layers it may say what they compute
+    seed = ("seed",) if _is_keras(module) else ()  # of other layers it may say what they compute
     return _essence({k: v for k, v in config.items() if k not in _MADE_UP + seed})
 
 
 def _essence(config):
     if isinstance(config, dict) and isinstance(config.get("config"), dict) and "class_name" in config:  # a thing within
         inner, module = config["config"], config.get("module") or ""
-        said = _settings(inner, module) if "trainable" in inner or "seed" in inner else _essence(inner)
+        made_up = "trainable" in inner or _is_keras(module) and "seed" in inner  # layers, initializers; the name of a policy isn't
+        said = _settings(inner, module) if made_up else _essence(inner)
         return [module, config["class_name"], said, _essence(config.get("inbound_nodes"))]
     if isinstance(config, dict):
         return sorted((str(k), _essence(v)) for k, v in config.items())
@@ -91,6 +92,10 @@ def _essence(config):
     if isinstance(config, np.ndarray) or keras.ops.is_tensor(config):  # whose `repr` leaves numbers out
         return of_elements(hashlib.sha256(), config).hexdigest()
     return config
+
+
+def _is_keras(module):
+    return module.split(".")[0] == "keras"
 
 
 def _said(thing):

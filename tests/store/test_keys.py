@@ -195,6 +195,31 @@ def test_names_and_seeds_in_the_config_of_ones_own_layer_count():
     assert len(found) == 3 and key_of(Filtered("box", 1)) in found
 
 
+def test_names_and_seeds_in_the_config_of_ones_own_objects_count():
+    """An initializer draws numbers that the weights hold, but what another object with a seed does only its author knows."""
+    @keras.saving.register_keras_serializable("test_keys")
+    class Filter:
+        def __init__(self, name, seed):
+            self.name, self.seed = name, seed
+
+        def get_config(self):
+            return {"name": self.name, "seed": self.seed}
+
+    class Filtered(keras.layers.Layer):
+        def __init__(self, kind):
+            super().__init__()
+            self.kind = kind
+
+        def call(self, x):
+            return x * len(self.kind.name) * self.kind.seed
+
+        def get_config(self):
+            return super().get_config() | {"kind": keras.saving.serialize_keras_object(self.kind)}
+
+    found = {key_of(Filtered(Filter(*given))) for given in (("sobel", 1), ("sobel", 2), ("box", 1))}
+    assert len(found) == 3 and key_of(Filtered(Filter("box", 1))) in found
+
+
 @pytest.mark.parametrize("layer", [keras.layers.TextVectorization, keras.layers.StringLookup])
 def test_the_weights_of_words_count(layer):
     def key(weights):
