@@ -87,9 +87,9 @@ ROWS = {
         "by hand": peer("by_hand.py", python="ours"), "ours": part("lite0_features")}, ("ours", "by hand")),
     "half": ("kt.features in bfloat16 + LogisticRegression, Lite0 160 px: float32 / bfloat16", "reported", {
         "ours": None, "bfloat16": None}, ("ours", "bfloat16")),
-    "autokeras": ("AutoKeras, one trial of 3 epochs (from random weights): AutoKeras / ours, 3 epochs", "reported", {
-        "AutoKeras": peer("autokeras_run.py", "--epochs", "3", python="autokeras"),
-        "ours": part("lite0", head_epochs=3)}, ("AutoKeras", "ours")),
+    "autokeras": ("AutoKeras, one trial of 1 epoch (from random weights): AutoKeras / ours, 1 epoch", "reported", {
+        "AutoKeras": peer("autokeras_run.py", "--epochs", "1", python="autokeras"),
+        "ours": part("lite0", head_epochs=1)}, ("AutoKeras", "ours")),
     "everything": ("one epoch, everything trainable, MobileNetV2 96 px: `fine_tune` / plain Keras `fit`", "<= 1.05", {
         "pairs": part("pairs", photos="photos")}, ("ratios",)),
     "growth": ("4 and 16 times the photos: peak memory at 16x / at 1x (seconds in the columns)", "<= 1.1", {
@@ -133,14 +133,15 @@ class Place:
 def measured(place, rows, repetitions, afresh, file):
     """Runs the measurements of each row in turns, and keeps each as soon as it's there.
 
-    A row that has runs of this machine and these versions gets those that it lacks, unless it's measured afresh.
+    A row that has runs of the same thing on this machine with these versions gets those that it lacks, unless it's measured
+    afresh.
     """
     results = json.loads(file.read_text()) if file.exists() else {}
     for name in rows:
         what, _, commands, _ = ROWS[name]
         if name in OF:
             continue
-        before, here = results.get(name, {}), machine()
+        before, here = results.get(name, {}), {"what": what, **machine()}
         known = not afresh and all(before.get(k) == v for k, v in here.items())
         runs = {label: before["runs"].get(label, []) if known else [] for label in commands}
         results[name] = {"date": before["date"] if known else None, **here, "runs": runs}
@@ -185,6 +186,7 @@ def table(results):
         found = results.get(OF.get(name, name))
         if found is None:
             continue
+        what = what if name in OF else found["what"]  # as it was measured
         measurements = {label: found["runs"][label] for label in commands}
         values = ratios(name, measurements)
         seconds = ", ".join(f"{label} {statistics.median(run['seconds'] for run in runs):.1f}{_right(runs)}"

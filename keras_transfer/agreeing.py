@@ -11,13 +11,15 @@ from .store import keys
 
 RATE_CALLBACKS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 STEERING = (*RATE_CALLBACKS, GradualUnfreezing, keras.callbacks.EarlyStopping, keras.callbacks.TerminateOnNaN)
+UNSEEING = (*RATE_CALLBACKS, keras.callbacks.EarlyStopping, keras.callbacks.TerminateOnNaN, keras.callbacks.CSVLogger,
+            keras.callbacks.RemoteMonitor)  # to these the rest of a model is as good as all of it
 
 
 def agreed(directory, callbacks, strategy):
     """What all workers must be of one mind about, or they would wait for each other without end.
 
-    Returns the directory, the chief's where this worker has none, and whether any worker has callbacks, as those that only
-    write are often the chief's alone.
+    Returns the directory, the chief's where this worker has none, and whether any worker has callbacks that may look at the
+    model, as those that only write are often the chief's alone.
     """
     steering = sorted(type(callback).__name__ for callback in callbacks if isinstance(callback, STEERING))
     mine = json.dumps([directory and str(directory), steering]).encode()
@@ -29,7 +31,8 @@ def agreed(directory, callbacks, strategy):
     if distributing.anywhere(directory is not None and chiefs is None, strategy):
         raise ValueError("`directory` is given to other workers but not to the chief, which alone writes the checkpoint. Give "
                          "it to all of them.")
-    return chiefs if directory is None else directory, distributing.anywhere(bool(callbacks), strategy)
+    return chiefs if directory is None else directory, distributing.anywhere(
+        any(type(callback) not in UNSEEING for callback in callbacks), strategy)
 
 
 def fingerprint_of(data, strategy):

@@ -57,15 +57,16 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
             the settings of the optimizer, and the elements of a `tf.data.Dataset` that isn't of kt.data or a `PyDataset`.
         seed: a whole number for `keras.utils.set_random_seed`; None: drawn anew, or 0 if deterministic.
         cache: whether what is frozen is computed once instead of in every epoch (see `kt.cache_features`). "auto": where
-            that changes nothing, for sets of kt.data without random augmentation and for arrays without NaN, if there are
-            no `callbacks`, which would see the rest of the model only, and the model has no `train_step`, `compute_loss`
-            or the like of its own, which is refused else. True or a `kt.Store`: in any case; False: never. With
-            `deterministic`, "auto" and True compute in TensorFlow.
+            that changes nothing, for sets of kt.data without random augmentation and for arrays without NaN, if the
+            `callbacks` are of Keras's that don't look at the model (`EarlyStopping`, `ReduceLROnPlateau`,
+            `LearningRateScheduler`, `TerminateOnNaN`, `CSVLogger`, `RemoteMonitor`), as they see the rest of it only, and
+            the model has no `train_step`, `compute_loss` or the like of its own, which is refused else. True or a
+            `kt.Store`: in any case; False: never. With `deterministic`, "auto" and True compute in TensorFlow.
         deterministic: whether TensorFlow is told to give the same bits each time, for the rest of the process.
         callbacks: further Keras callbacks, begun and ended once in each phase, and anew by a run that goes on; of several
             workers the chief alone may have those that only write. With a `LearningRateScheduler` or
-            `ReduceLROnPlateau` among them the rate is theirs. They see the plain model, so that without a learner a loss
-            that is NaN ends training after its epoch then, and not at its batch.
+            `ReduceLROnPlateau` among them the rate is theirs. Others than those named under `cache` see the plain model,
+            so that without a learner a loss that is NaN ends training after its epoch then, and not at its batch.
         verbose: as in `fit`: "auto", 0, 1 or 2.
 
     Returns:

@@ -1,6 +1,7 @@
 """What the documents tell people to run, run: the README's code, the design's ideal code, the examples."""
 
 import functools
+import json
 import os
 import pathlib
 import re
@@ -174,3 +175,10 @@ def test_the_script_for_a_cluster_runs_on_two_workers(place, tmp_path):
     assert all("training on 2 replica(s)" in text for text in said)
     (first,), (second,) = (re.findall(r"^{.*'accuracy'.*}$", text, re.M) for text in said)
     assert first == second and os.listdir(tmp_path / "served") == ["1"]
+
+
+def test_the_table_of_the_benchmarks_is_what_their_script_makes():
+    folder = ROOT / "benchmarks"
+    speed, results = runpy.run_path(str(folder / "speed.py")), json.loads((folder / "speed.json").read_text())
+    assert f"<!-- table -->\n{speed['table'](results)}\n<!-- /table -->" in (folder / "README.md").read_text()
+    assert results.keys() == speed["ROWS"].keys() - speed["OF"].keys()  # nothing is left of rows that are no more

@@ -111,6 +111,8 @@ def test_what_is_cached_and_when(model, photo_folder, tmp_path, capsys):
     fixed = tf.data.Dataset.from_tensor_slices(colour_task(20)).batch(8)
     assert said(train) and not said(train, callbacks=[keras.callbacks.Callback()])
     assert said(train, callbacks=[keras.callbacks.Callback()], cache=True) and not said(train, cache=False)
+    unseeing, stopping = keras.callbacks.CSVLogger(tmp_path.parent / "log.csv"), keras.callbacks.EarlyStopping("loss")
+    assert said(train, callbacks=[unseeing, stopping]) and not said(train, callbacks=[stopping, keras.callbacks.Callback()])
     assert not said(augmented) and said(augmented, cache=kt.Store(views=2))
     assert not said(fixed) and said(fixed, cache=True)
     with pytest.raises(ValueError, match="gives other elements in the next pass"):
@@ -119,6 +121,30 @@ def test_what_is_cached_and_when(model, photo_folder, tmp_path, capsys):
         said(train, cache=3)
     assert said(train, directory=tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.npz"]  # the features went when the run had ended
+
+
+def test_callbacks_that_do_not_look_at_the_model_do_the_same_on_features(small_backbone, tmp_path):
+    """Their early end, the weights they restore, the rates they set and what they log; `given` is one that may look."""
+    def run(*given):
+        keras.utils.set_random_seed(0)
+        model, log = kt.attach(small_backbone(), kt.heads.Classifier(3)), tmp_path / "log.csv"
+        model.compile(optimizer=keras.optimizers.SGD(0.5), **kt.objectives(model))
+        callbacks = [keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True), keras.callbacks.TerminateOnNaN(),
+                     keras.callbacks.ReduceLROnPlateau(patience=1, factor=0.3), keras.callbacks.CSVLogger(log)]
+        history = kt.fine_tune(model, colour_task(40), (x, y), head_epochs=8, epochs=2, last="block_3", seed=4,
+                               cache=cache, callbacks=[*callbacks, *given], verbose=0).history
+        return history, model.get_weights(), [list(map(float, line.split(",")[:2])) for line in log.read_text().split()[1:]]
+
+    (x, y), cache = colour_task(16, seed=1), kt.Store(engine="tensorflow")
+    history, weights, logged = run()
+    cache = False
+    for given in ((), (keras.callbacks.Callback(),)):
+        other, other_weights, other_logged = run(*given)
+        assert history["learning_rate"] == other["learning_rate"] and history["phase"] == other["phase"]
+        assert history["val_loss"] == pytest.approx(other["val_loss"], rel=1e-4) and np.allclose(logged, other_logged, rtol=1e-4)
+        for one, two in zip(weights, other_weights, strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4)
+    assert len(set(history["learning_rate"])) > 2 and min(history["val_loss"]) < history["val_loss"][-1]
 
 
 @pytest.mark.parametrize("kind", [keras.Model, Network])
