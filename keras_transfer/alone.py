@@ -3,8 +3,11 @@ import dataclasses
 import hashlib
 import pathlib
 
+import numpy as np
+
 from .assembling import heads_of, objectives
 from .data.describing import described, info
+from .fitting import is_missing
 from .multitask import gaining
 from .rates import remade
 from .recipe import fine_tune
@@ -40,7 +43,10 @@ def trained(model, train, validation, held_out, *, optimizer, directory=None, **
         if recipe.get("verbose", "auto"):
             print(f"\n{task} alone:")
         place = None if directory is None else pathlib.Path(directory, f"alone_{task}")
-        fine_tune(alone, only(train, task), only(validation, task), directory=place, **recipe)
+        measured = only(validation, task)
+        if measured is not None and is_missing(np.asarray(info(measured).targets[task]), head).all():
+            measured = None  # other targets have labels there
+        fine_tune(alone, only(train, task), measured, directory=place, **recipe)
         logs = alone.evaluate(only(held_out[1], task), return_dict=True, verbose=0)
         found[task] = {metric.name: float(logs[metric.name]) for metric in head.make_metrics()}
     return found

@@ -33,7 +33,7 @@ def answers(model, dataset):
         ValueError: the set is empty.
     """
     names, known = list(heads_of(model)), info(dataset)
-    if known is not None:
+    if known is not None and known.targets:  # those of a mixture are in its elements
         dataset = in_order(known) if known.epoch is not None else dataset
         truth, outputs = known.targets, model.predict(dataset.map(lambda x, *_: x), verbose=0)
     else:

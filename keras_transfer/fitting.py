@@ -32,13 +32,15 @@ def check_data(model, dataset, argument, labelled=()):
     """
     if dataset is None or isinstance(dataset, keras.utils.PyDataset):
         return dataset
-    if not isinstance(dataset, tuple) and not hasattr(dataset, "element_spec"):
+    if not isinstance(dataset, tuple) and not callable(getattr(dataset, "cardinality", None)):  # of a distributed set it's a number
         raise TypeError(f"`{argument}` must be a tf.data.Dataset, a keras.utils.PyDataset or a tuple of arrays "
-                        f"(x, y). Received: {type(dataset).__name__}")
+                        f"(x, y); what distributes it is the strategy of the model. Received: {type(dataset).__name__}")
     dataset = _check.given(dataset)
     if isinstance(dataset, tuple):
         dataset = keras.tree.map_structure(lambda leaf: _as_keras_takes_it(leaf, argument), dataset)
     element = dataset if isinstance(dataset, tuple) else dataset.element_spec
+    if isinstance(element, tuple) and element and getattr(element[-1], "value_type", None) is type(None):  # (x, y, None) means (x, y)
+        element = element[:-1]
     if not isinstance(element, tuple) or len(element) not in (2, 3):
         raise ValueError(f"`{argument}` must give (x, y) or (x, y, sample_weight); it has no labels.")
     _check_inputs(model, element[0], argument)
@@ -156,7 +158,7 @@ def _check_values(model, dataset, labels, names, argument, labelled):
         if values is None:
             continue
         _check_order(dataset, head, name, argument)
-        if _is_missing(np.asarray(values), head).all():
+        if is_missing(np.asarray(values), head).all():
             unlabelled.append(name)
             if labelled is True or name in labelled:
                 raise ValueError(f"All labels of `{argument}` for head {name!r} are missing. Give it some, or leave that head out.")
@@ -171,7 +173,8 @@ def _check_values(model, dataset, labels, names, argument, labelled):
         raise ValueError(f"All labels of `{argument}` are missing, so there is nothing to measure. Give it some, or leave it out.")
 
 
-def _is_missing(values, head):
+def is_missing(values, head):
+    """Returns which labels of a head are none: an array of booleans."""
     missing = getattr(masked_in(head.make_loss()), "missing", None)
     if missing is None:
         missing = math.nan if values.dtype.kind == "f" else -1

@@ -73,7 +73,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
         norms: as in `unfreeze`.
 
     Raises:
-        ValueError: an epoch is no whole number from 0, or, when `fit` begins, a `last` that is not in the backbone.
+        ValueError: an epoch is no whole number from 0, or, when `fit` begins, a `last` is not in the backbone, or the optimizer
+            has `use_ema=True`.
 
     Example:
         >>> model.fit(train, epochs=6, callbacks=[kt.GradualUnfreezing({2: "block_16", 4: 0.5})])
@@ -93,6 +94,10 @@ class GradualUnfreezing(keras.callbacks.Callback):
         `fit` begins with it. What restores the state of an optimizer has to call it before, as there is more of that then.
         """
         network = model_of(model)
+        if _compat.inner(model.optimizer).use_ema:
+            raise ValueError("GradualUnfreezing can't train with an optimizer that has use_ema=True: when `fit` ends, Keras gives "
+                             "the averages to other variables than theirs, as more are known by then than train. Leave `use_ema` "
+                             "out.")
         with flags_kept(network), model.distribute_strategy.scope():
             for last in self.stages.values():  # an unknown name is found now, not after hours
                 unfreeze(network, last, norms=self.norms)
@@ -128,8 +133,10 @@ class GradualUnfreezing(keras.callbacks.Callback):
         return max((e for e in self.stages if e <= epoch), default=None)
 
     def _trace(self, epoch):
-        self._at = self._stage(epoch)
+        network = model_of(self.model)
+        self._at, compiled = self._stage(epoch), network.compiled
         self.hold(self.model, epoch)
+        network.compiled = compiled  # the step is made anew here, so that a plain Keras model needs no other `compile`
         self.model.make_train_function(force=True)
 
 

@@ -1,4 +1,5 @@
 """What goes along with `fit` in `fine_tune`: seeds, rates, the best weights, an early end, and the checkpoint."""
+import contextlib
 import math
 
 import keras
@@ -58,7 +59,7 @@ class Keeper(keras.callbacks.Callback):
         state.epoch, state.wait = epoch + 1, state.wait + 1
         if loss is not None and (state.best is None or loss < state.best):
             state.best, state.wait = float(loss), 0
-            state.best_weights = [w.numpy() for w in self.network.weights]
+            state.best_weights = [w.numpy() for w in self.network.weights] if self.restores else None
         if loss is not None and self.restores and state.wait >= _PATIENCE:
             self.model.stop_training = True
         state.epochs_over = bool(self.model.stop_training) or state.epoch == self.last_epoch  # a callback may give NumPy's
@@ -68,6 +69,19 @@ class Keeper(keras.callbacks.Callback):
         if self.directory is not None:
             share_accumulated(model.optimizer, model.distribute_strategy)
             self.state.save(self.directory, [*model.weights, *model.optimizer.variables], model.distribute_strategy)
+
+
+@contextlib.contextmanager
+def appended_to(callbacks, epochs):
+    """Context: where `epochs` epochs are over, a `CSVLogger` goes on with its file, which it would begin anew in each `fit`."""
+    given = [(callback, callback.append) for callback in callbacks if isinstance(callback, keras.callbacks.CSVLogger)]
+    try:
+        for callback, append in given:
+            callback.append = append or epochs > 0
+        yield
+    finally:
+        for callback, append in given:
+            callback.append = append
 
 
 def restore(variables, values):

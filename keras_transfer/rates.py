@@ -2,6 +2,7 @@
 import keras
 
 from . import _compat, blocks
+from .network import flags_kept, model_of, set_flag
 
 
 def layerwise(optimizer, model, decay=0.8):
@@ -43,17 +44,23 @@ def layerwise(optimizer, model, decay=0.8):
 
 
 def multipliers(model, decay):
-    """Returns `{variable path: multiplier}` for the weights of the backbone; all others have multiplier 1."""
+    """Returns `{variable path: multiplier}` for the weights of the backbone, also for those that may train later only.
+
+    All others have multiplier 1.
+    """
     blocks.check_whole(model)
     backbone = blocks.backbone_of(model)
     groups = blocks.blocks(backbone)
     weighted = [layers for _, layers in groups if any(layer.weights for layer in layers)]
-    found = {}
-    for depth, layers in enumerate(reversed(weighted), start=1):
-        for weight in (w for layer in layers for w in layer.trainable_weights):
-            if found.setdefault(weight.path, decay ** depth) != decay ** depth:
-                raise ValueError(f"Two layers have weights of the same path {weight.path!r}, so their rates can't be "
-                                 "told apart. Give the layers of the backbone different names.")
+    found, train_now = {}, {id(weight) for weight in model.trainable_weights}
+    with flags_kept(model_of(model)):
+        set_flag(backbone, True)
+        multiplied = [(weight, decay ** depth) for depth, layers in enumerate(reversed(weighted), start=1)
+                      for layer in layers for weight in layer.trainable_weights]
+    for weight, multiplier in sorted(multiplied, key=lambda pair: id(pair[0]) not in train_now):
+        if found.setdefault(weight.path, multiplier) != multiplier and id(weight) in train_now:
+            raise ValueError(f"Two layers have weights of the same path {weight.path!r}, so their rates can't be "
+                             "told apart. Give the layers of the backbone different names.")
     return found
 
 
@@ -73,6 +80,25 @@ def carry_moments(old, new):
             variable.assign(source[path])
 
 
+def config_of(optimizer):
+    """Returns the settings of an optimizer, of which another one like it can be made.
+
+    Raises:
+        ValueError: it has several rates, or one that no other optimizer can be made with.
+    """
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        raise ValueError("The optimizer is a MultiOptimizer, which has several rates. Give one optimizer, such as "
+                         "keras.optimizers.Adam(1e-4).")
+    try:
+        config = optimizer.get_config()
+        type(optimizer).from_config(dict(config))
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ValueError(f"No other optimizer like {type(optimizer).__name__} can be made from its config ({error}). A schedule of "
+                         "your own needs a `get_config` and keras.saving.register_keras_serializable, and a function as a rate "
+                         "can't be kept: write it as such a schedule.") from error
+    return config
+
+
 def remade(optimizer, **changes):
     """Returns a fresh, unbuilt optimizer with the settings of `optimizer`."""
     return _like(optimizer, type(_compat.inner(optimizer)), **changes)
@@ -81,7 +107,7 @@ def remade(optimizer, **changes):
 def _like(optimizer, kind, **changes):
     """An optimizer of the class `kind` with the settings of `optimizer`, scaling the loss as that does."""
     inner = _compat.inner(optimizer)
-    new = kind.from_config({**inner.get_config(), **changes})
+    new = kind.from_config({**config_of(inner), **changes})
     _compat.carry_exclusions(inner, new)
     if inner is optimizer:
         return new

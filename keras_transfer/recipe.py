@@ -13,12 +13,13 @@ from .assembling import objectives
 from .checkpointing import RunState, owned
 from .fitting import check_data, count_batches, info_of, needed_by
 from .freezing import GradualUnfreezing, freeze, unfreeze
-from .keeping import Keeper, restore
+from .keeping import Keeper, appended_to, restore
 from .multitask import tuning
 from .network import check_methods, flags_kept, model_of, own_method
-from .rates import carry_moments, layerwise, remade
+from .rates import carry_moments, config_of, layerwise, remade
 from .store.caching import Store
 from .store.phases import Phases
+from .store.sources import is_endless
 
 FEATURES = ".features_of_fine_tune"  # their folder, within that of the checkpoint
 _TUNING_RATE = 0.1  # of the rate that the head trains with
@@ -63,8 +64,9 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
             the model has no `train_step`, `compute_loss` or the like of its own, which is refused else. True or a
             `kt.Store`: in any case; False: never. With `deterministic`, "auto" and True compute in TensorFlow.
         deterministic: whether TensorFlow is told to give the same bits each time, for the rest of the process.
-        callbacks: further Keras callbacks, begun and ended once in each phase, and anew by a run that goes on; of several
-            workers the chief alone may have those that only write. With a `LearningRateScheduler` or
+        callbacks: further Keras callbacks, or one, begun and ended once in each phase, and anew by a run that goes on (a
+            `CSVLogger` has all epochs in its file); `BackupAndRestore` is refused. Of several workers the chief alone may have
+            those that only write. With a `LearningRateScheduler` or
             `ReduceLROnPlateau` among them the rate is theirs. Others than those named under `cache` see the plain model,
             so that without a learner a loss that is NaN ends training after its epoch then, and not at its batch.
         verbose: as in `fit`: "auto", 0, 1 or 2.
@@ -74,16 +76,16 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         learner `HEAD_weight`: 1 in a phase with nothing shared to weigh, NaN where the method has no weights.
 
     Raises:
-        ValueError: an argument is out of range, labels don't fit the heads, `last` is not in the backbone, or the
-            directory holds the checkpoint of another run; or a loss is NaN or infinite: of several heads, it's named
-            with its batch before any weight has changed.
+        ValueError: an argument is out of range, labels don't fit the heads, data have no end, `last` is not in the
+            backbone, or the directory holds the checkpoint of another run; or a loss is NaN or infinite: of several heads,
+            it's named with its batch before any weight has changed.
         RuntimeError: another run uses the directory.
 
     Example:
         >>> history = kt.fine_tune(model, train, valid, head_epochs=10, epochs=5)
     """
     trained, model = model, model_of(model)
-    strategy = model.distribute_strategy
+    strategy, callbacks = model.distribute_strategy, keras.tree.flatten(callbacks or [])
     head_epochs, epochs = _check.whole(head_epochs, "head_epochs"), _check.whole(epochs, "epochs")
     seed = None if seed is None else _check.whole(seed, "seed")
     last = last.item() if isinstance(last, np.generic) else last  # checkpoints hold plain numbers
@@ -92,10 +94,19 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
         for _, _, set_flags in plan:
             set_flags(model)
         tuning.check_phases(trained, plan)
+    if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
+        raise ValueError("BackupAndRestore counts the epochs of one `fit`, and here each phase is one. Leave it out, and give a "
+                         "`directory`: a run that was killed goes on from there.")
+    for part, argument in ((train, "train"), (validation, "validation")):
+        if is_endless(part):
+            raise ValueError(f"`{argument}` has no end, so that an epoch would have none. Leave `repeat()` out.")
     train = check_data(model, train, "train", labelled=True)
     validation = check_data(model, validation, "validation", needed_by(callbacks))
     directory, watched = agreed(directory, callbacks, strategy)
     cache = _cache(cache, trained, watched, deterministic)
+    if cache is not None and any(isinstance(callback, GradualUnfreezing) for callback in callbacks):
+        raise ValueError("GradualUnfreezing trains in the end what the features would be computed from, so that they can't be kept. "
+                         "Leave `cache` out.")
     if deterministic:
         import tensorflow as tf
 
@@ -136,7 +147,7 @@ def _plan(model, head_epochs, epochs, last):
 def _run(trained, plan, state, saved, keeper, data, callbacks):
     model, keep = model_of(trained), _settings(trained)
     given = keep.pop("optimizer", None) or keras.optimizers.Adam()
-    rate = _compat.inner(given).get_config()["learning_rate"]
+    rate = config_of(_compat.inner(given))["learning_rate"]
     rate = math.nan if isinstance(rate, dict) else rate  # of a schedule: what it should become is not ours to guess
     learners = _learners(model, [set_flags for _, _, set_flags in plan], data)
     gradual = [callback for callback in callbacks if isinstance(callback, GradualUnfreezing)]
@@ -158,7 +169,8 @@ def _run(trained, plan, state, saved, keeper, data, callbacks):
                 last_epoch = state.epoch if state.epochs_over else state.begun + count  # without one `fit` only ends the phase
                 keeper.begin(trained, name, last_epoch, rate if name == "head" else rate * _TUNING_RATE)
                 reduced = learners.of(number) if learners and tuning.takes_features(trained) else None
-                _fit(trained, keep, reduced, data, keeper, callbacks)
+                with appended_to(callbacks, state.epoch):
+                    _fit(trained, keep, reduced, data, keeper, callbacks)
                 state.phase_over = True
                 keeper.write(trained)
             for callback in gradual:
@@ -251,7 +263,8 @@ def _fit(trained, keep, reduced, data, keeper, callbacks):
     keeper.info = info_of(train)
     x, *labels = train if isinstance(train, tuple) else (train,)
     learner.fit(x, **dict(zip(("y", "sample_weight"), labels)), validation_data=validation,
-                initial_epoch=keeper.state.epoch, epochs=keeper.last_epoch, shuffle=isinstance(train, tuple),
+                initial_epoch=keeper.state.epoch, epochs=keeper.last_epoch,
+                shuffle=isinstance(train, (tuple, keras.utils.PyDataset)),
                 verbose=verbose, callbacks=[*callbacks, keeper])  # which may add to the logs, or stop
 
 

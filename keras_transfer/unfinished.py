@@ -34,7 +34,7 @@ def unfinished(output, settings):
             raise ValueError(f"{str(output)!r} is being trained by another run just now. Wait for it, or give another "
                              "output.") from error
         file = folder / SETTINGS
-        if file.is_file() and (folder / FILE).is_file():
+        if file.is_file() and _has_trained(folder):
             changed = differing(json.loads(file.read_text(encoding="utf-8")), settings)
             if changed:
                 raise ValueError(f"{str(folder)!r} is of another run: {changed}. Give the same settings to go on with it, another "
@@ -44,6 +44,11 @@ def unfinished(output, settings):
                 opened.write(json.dumps(settings, indent=1).encode())
             yield folder
         except BaseException:
-            if not (folder / FILE).is_file():
+            if not _has_trained(folder):
                 shutil.rmtree(folder, ignore_errors=True)
             raise
+
+
+def _has_trained(folder):
+    """Whether an epoch has ended, of the model or of one that it's to be compared with."""
+    return any(folder.rglob(FILE))

@@ -193,3 +193,10 @@ def test_a_validation_loss_that_is_nan_is_told_at_the_first_epoch():
         check_loss({"loss": 1.0, "val_loss": np.nan, "val_light_loss": 1.0, "val_colour_loss": np.nan}, 0)
     with pytest.raises(ValueError, match="The validation loss is NaN or infinite after epoch 3"):
         check_loss({"loss": 1.0, "val_loss": np.inf}, 2)
+
+
+def test_none_at_the_end_of_a_dataset_is_no_sample_weight(model):
+    data = tf.data.Dataset.from_tensor_slices((X, GOOD)).batch(2)
+    check_data(model, data.map(lambda x, y: (x, y, None)), "train")
+    with pytest.raises(ValueError, match="it has no labels"):
+        check_data(model, data.map(lambda x, y: (x, None)), "train")

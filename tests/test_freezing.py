@@ -302,3 +302,31 @@ def test_gradual_unfreezing_refuses_a_bad_stage_before_training(model):
     with pytest.raises(ValueError, match="`last` names no layer or block"):
         model.fit(*colour_task(8), epochs=9, verbose=0, callbacks=[kt.GradualUnfreezing({8: "nothing"})])
     assert all(np.array_equal(a, b) for a, b in zip(before, values(model)))
+
+
+def test_what_is_unfrozen_later_has_the_rate_of_its_block(model):
+    """Lion's steps are as long as the rate, whatever the gradients are."""
+    kt.freeze(model)
+    model.compile(optimizer=kt.layerwise(keras.optimizers.Lion(0.01), model, decay=0.5), **kt.objectives(model))
+    before = {w.path: w.numpy() for w in model.weights}
+    model.fit(*colour_task(8), epochs=2, verbose=0, batch_size=8, callbacks=[kt.GradualUnfreezing({1: "block_2"})])
+    step = {w.path.split("/")[0]: np.abs(w.numpy() - before[w.path]).max() for w in model.trainable_weights}
+    assert step == pytest.approx({"block_2_conv": 0.0025, "block_3_conv": 0.005, "classifier": 0.02}, rel=1e-3)
+
+
+@pytest.mark.parametrize("stages", [{1: "block_3", 2: "block_2"}, {1: None}])
+def test_gradual_unfreezing_of_a_plain_keras_model_keeps_its_logs(model, stages):
+    x, y = colour_task(16)
+    plain, watch = keras.Model(model.input, model.output), Watch()
+    plain.compile(optimizer="sgd", **kt.objectives(model))
+    history = plain.fit(x, y, epochs=3, verbose=0, validation_data=(x, y), callbacks=[kt.GradualUnfreezing(stages), watch]).history
+    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"} and len(history["loss"]) == 3
+    assert watch.moved[0] == [] and "block_3_conv" in watch.moved[1] and len(watch.moved[2]) > 1
+    assert kt.fine_tune(plain, (x, y), head_epochs=2, epochs=0, verbose=0, callbacks=[kt.GradualUnfreezing(stages)]).history["loss"]
+
+
+def test_gradual_unfreezing_refuses_averages_of_weights(model):
+    kt.freeze(model)
+    model.compile(optimizer=keras.optimizers.Adam(use_ema=True), **kt.objectives(model))
+    with pytest.raises(ValueError, match="GradualUnfreezing can't train with an optimizer that has use_ema=True"):
+        model.fit(*colour_task(8), verbose=0, callbacks=[kt.GradualUnfreezing({0: "block_3"})])

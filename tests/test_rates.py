@@ -18,7 +18,8 @@ def model(small_backbone):
 
 def test_multipliers_fall_from_block_to_block_and_heads_have_one(model):
     found = multipliers(model, 0.5)
-    assert found == {f"block_{i}_conv/{w}": m for i, m in [(1, 0.125), (2, 0.25), (3, 0.5)] for w in ("kernel", "bias")}
+    assert found == {f"block_{i}_{layer}/{w}": m for i, m in [(1, 0.125), (2, 0.25), (3, 0.5)]
+                     for layer, *words in (("conv", "kernel", "bias"), ("bn", "gamma", "beta")) for w in words}
 
 
 def test_one_adam_step_by_hand(model):
@@ -294,3 +295,9 @@ def test_mixed_precision_with_heads_and_losses_in_float32(small_backbone, policy
     assert losses[-1] < losses[0] and np.isfinite(losses).all() and halved == {policy.removeprefix("mixed_")}
     assert {o.dtype.name for o in outputs.values()} == {"float32"} == {value.dtype.name}
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
+
+
+def test_frozen_blocks_have_their_rate_too_and_only_what_trains_must_be_told_apart(model):
+    every = multipliers(model, 0.5)
+    kt.freeze(model)
+    assert multipliers(model, 0.5) == every and not model.get_layer("backbone").trainable_weights

@@ -859,3 +859,51 @@ def test_a_learner_of_a_sharing_layer_weighs_in_both_phases(small_backbone):
     learner = kt.MultiTask(model, kt.multitask.GradNorm(), at="features")
     history = kt.fine_tune(learner, two_tasks(24), head_epochs=2, epochs=1, last="block_3", seed=1, verbose=0).history
     assert all(w != 1 for w in history["colour_weight"][1:])
+
+
+def test_callbacks_are_taken_as_fit_takes_them(model):
+    x, y = colour_task(16)
+    for callbacks, epochs in ((None, 3), (keras.callbacks.EarlyStopping("loss", patience=0, mode="max"), 1), ([], 3)):
+        history = kt.fine_tune(model, (x, y), head_epochs=3, epochs=0, seed=1, callbacks=callbacks, verbose=0)
+        assert (len(history.epoch) == 3) == (epochs == 3)
+
+
+def test_data_without_an_end_are_refused(model):
+    class Endless(keras.utils.PyDataset):
+        num_batches = None
+
+        def __getitem__(self, index):
+            return colour_task(8)
+
+    once = tf.data.Dataset.from_tensor_slices(colour_task(8)).batch(4)
+    for endless in (once.repeat(), Endless()):
+        for argument, pair in (("train", (endless, once)), ("validation", (once, endless))):
+            with pytest.raises(ValueError, match=f"`{argument}` has no end"):
+                kt.fine_tune(model, *pair, verbose=0)
+
+
+@pytest.mark.parametrize("cache", [True, kt.Store()])
+def test_features_of_what_is_unfrozen_later_are_refused_before_they_are_computed(model, cache, monkeypatch):
+    monkeypatch.setattr("keras_transfer.recipe.Phases", None)
+    with pytest.raises(ValueError, match="GradualUnfreezing trains in the end what the features would be computed from"):
+        kt.fine_tune(model, colour_task(8), cache=cache, callbacks=[kt.GradualUnfreezing({1: "block_3"})], verbose=0)
+
+
+def test_a_learner_may_have_a_metric_that_does_not_tell_how_it_is_made(small_backbone):
+    class Seen(keras.metrics.Metric):
+        def __init__(self, at_once, name="seen"):
+            super().__init__(name=name)
+            self.rows = self.add_variable((at_once,), "zeros")
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            self.rows.assign_add([keras.ops.cast(keras.ops.shape(y_pred)[0], "float32")])
+
+        def result(self):
+            return self.rows[0]
+
+    model, (x, y) = two_heads(small_backbone), two_tasks(16)
+    learner = kt.MultiTask(model, kt.multitask.PCGrad())
+    learner.compile(optimizer="adam", **{**kt.objectives(model), "metrics": {"colour": [Seen(1)]}})
+    history = kt.fine_tune(learner, (x, y), head_epochs=1, epochs=1, verbose=0)
+    assert history.history["colour_seen"] == [16, 16]
+    assert model.evaluate(x, y, verbose=0, return_dict=True)["colour_seen"] == 16

@@ -110,7 +110,7 @@ def _title(head):
 def _targets(dataset, heads):
     """Returns `{head: class numbers}`, from what the dataset knows or from one pass over it."""
     known = info(dataset)
-    if known is not None:
+    if known is not None and known.targets:  # those of a mixture are in its elements
         return {head: known.targets[head] if head is not None else next(iter(known.targets.values())) for head in heads}
     if heads and dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError("A dataset without an end can't be counted; give the weights as {class: weight}.")

@@ -96,16 +96,23 @@ def reset_metrics(settings):
             metric.reset_state()
 
 
-def with_own_metrics(settings, which=lambda metric: True):
+def with_own_metrics(settings, which=lambda metric: True, needed=False):
     """Returns arguments of `compile` with metrics of their own, so that two models can be measured in turn.
 
     Args:
         settings: arguments of `compile`.
         which: tells whether a `keras.metrics.Metric` is to be made anew.
+        needed: whether one that can't be made from its config raises its TypeError or ValueError, or else stays.
     """
     def copied(metric):
-        own = isinstance(metric, keras.metrics.Metric) and which(metric)
-        return type(metric).from_config(metric.get_config()) if own else metric
+        if not isinstance(metric, keras.metrics.Metric) or not which(metric):
+            return metric
+        try:
+            return type(metric).from_config(metric.get_config())
+        except (TypeError, ValueError):
+            if needed:
+                raise
+            return metric
 
     return {**settings, **{name: keras.tree.map_structure(copied, settings[name]) for name in _METRICS if settings.get(name)}}
 
@@ -125,7 +132,7 @@ def with_metrics_of(strategy, settings):
     if not distributing.is_several(strategy):
         return settings
     try:
-        return with_own_metrics(settings, outside)
+        return with_own_metrics(settings, outside, needed=True)
     except (TypeError, ValueError) as error:
         raise ValueError(f"A metric was made outside of the strategy's scope, and can't be made from its config anew ({error})."
                          " Call `compile` within `strategy.scope()`.") from error

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .shards import room, unwritable, used_by_others
+from .shards import NoRoom, room, unwritable, used_by_others
 from .sources import ALL
 
 WAIT = 60.0  # seconds without a new shard of another worker, after which its shards are computed here
@@ -59,7 +59,7 @@ class Filler:
     def _fill(self, view):
         """Computes this worker's shards of a view, and returns the rows of the view."""
         number, of = self.worker
-        if self.source.count is None and (of > 1 or self.shards.any()):
+        if self.source.count is None and (of > 1 or self.shards.any() or self.source.unchecked):
             self.source.read_through()
         count = self.source.count
         if count is None:
@@ -106,7 +106,7 @@ class Filler:
     def _check_space(self, rows):
         need, free = rows * self.shards.layout.row_bytes, room(self.shards.path)
         if need > free:
-            raise OSError(f"The features take {size(need)}, and {str(self.shards.path)!r} has {size(free)} left. Make room, "
+            raise NoRoom(f"The features take {size(need)}, and {str(self.shards.path)!r} has {size(free)} left. Make room, "
                           "choose another folder (`directory`; of temporary ones the environment variable TMPDIR decides), or "
                           "keep them in bfloat16, with store=kt.Store(dtype=\"bfloat16\").")
 
@@ -139,6 +139,14 @@ def _check_rows(features, rows):
     if found != {rows}:
         raise ValueError(f"The frozen part of the model gives {', '.join(map(str, found))} rows for a batch of {rows}, so no "
                          "features can be kept. Train without them, with cache=False.")
+
+
+def _check_kept(name, array, dtype):
+    """The labels of the first batch say how all are kept, which would cut a longer text, or a fraction after whole numbers."""
+    cut = dtype.kind in "US" and array.dtype.itemsize > dtype.itemsize or not np.can_cast(array.dtype, dtype, "same_kind")
+    if name[0] == "y" and cut:
+        raise ValueError(f"The labels of a batch have the dtype {array.dtype}, those of the first one {dtype}, which can't hold "
+                         "them. Give all batches labels of one dtype.")
 
 
 def _read_until(made, stream):
@@ -179,6 +187,7 @@ class _Writer:
                                     for name, (shape, dtype) in columns.items()}
                 self.filled[shard] = 0
             for name, array in named.items():
+                _check_kept(name, np.asarray(array), columns[name][1])
                 self.open[shard][name][offset:offset + len(ids)] = array
             self.filled[shard] += len(ids)
             if self.filled[shard] == self.shards.layout.rows:

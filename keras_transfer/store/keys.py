@@ -65,12 +65,11 @@ def _config(operation):
 
 
 def _vocabulary(operation):
-    """What a lookup layer has learnt, words and their weights, which are in its config only if they were given there."""
-    read = getattr(operation, "get_vocabulary", None)
-    if not callable(read):
-        return None
-    weights = [getattr(layer, "idf_weights", None) for layer in _compat.flat_layers(operation)]  # no weights of Keras's either
-    return list(map(str, read())), [None if w is None else _essence(np.asarray(w)) for w in weights]
+    """What lookup layers have learnt, words and their weights, which are in a config only if they were given there."""
+    layers = _compat.flat_layers(operation) if isinstance(operation, keras.layers.Layer) else []
+    words = [list(map(str, layer.get_vocabulary())) for layer in layers if callable(getattr(layer, "get_vocabulary", None))]
+    weights = [getattr(layer, "idf_weights", None) for layer in layers]  # no weights of Keras's either
+    return (words, [None if w is None else _essence(np.asarray(w)) for w in weights]) if words else None
 
 
 def _settings(config, module):

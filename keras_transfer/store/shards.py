@@ -75,6 +75,10 @@ def held(directory):
     return sum(file.stat().st_size for file in files)
 
 
+class NoRoom(OSError):
+    """The disk has too little space for the features that are to be computed."""
+
+
 def unwritable(path, error):
     """Returns the error to raise in the place of an `OSError` that came of writing to `path`."""
     return type(error)(error.errno, f"The features can't be kept in {str(path)!r} ({error.strerror}). What was written "
@@ -163,7 +167,7 @@ class Shards:
 
     def any(self):
         """Whether there are shards, whole or not."""
-        return any(self.path.glob("*-*"))
+        return any(self.path.glob("[0-9]*-*"))  # a lock has such a name, too, but for its dot
 
     def whole(self, view, shard, count):
         """Whether a shard of a view with `count` rows is there, and as it was written."""
@@ -178,7 +182,7 @@ class Shards:
 
     def clear(self):
         """Removes all shards."""
-        for path in self.path.glob("*-*"):
+        for path in self.path.glob("[0-9]*-*"):
             shutil.rmtree(path, ignore_errors=True)
 
     def take_back(self):

@@ -47,9 +47,10 @@ class _Source:
         views: the number of views.
         info: the `kt.data.Info`, or None.
         repeatable: whether every pass gives the same elements, so that one can complete what another began.
+        unchecked: whether that is only thought so, until all of them have been read.
     """
 
-    views, info, count, repeatable = 1, None, None, True
+    views, info, count, repeatable, unchecked = 1, None, None, True, False
 
     @property
     def rest(self):
@@ -144,6 +145,10 @@ class Elements(_Source):
         with contextlib.closing(self._elements(0)) as elements:
             return _check.given(next(elements, None))
 
+    @property
+    def unchecked(self):
+        return self.repeats and self.hash is None and not isinstance(self.dataset, tuple)
+
     def mark(self):
         if self.key is not None:
             return f"key {self.key!r}"
@@ -231,14 +236,19 @@ def _check_kind(dataset):
     if not isinstance(dataset, (tf.data.Dataset, keras.utils.PyDataset, tuple)):
         raise TypeError("`dataset` must be a tf.data.Dataset, a keras.utils.PyDataset or a tuple of arrays. "
                         f"Received: {type(dataset).__name__}")
-    endless = dataset.cardinality() == tf.data.INFINITE_CARDINALITY if isinstance(dataset, tf.data.Dataset) else (
-        isinstance(dataset, keras.utils.PyDataset) and dataset.num_batches in (None, math.inf))
     shapes = [np.shape(array) for array in keras.tree.flatten(dataset)] if isinstance(dataset, tuple) else [(1,)]
     if len({shape[:1] for shape in shapes}) != 1 or () in shapes:
         raise ValueError("`dataset` must hold arrays with the same number of rows. Received arrays of shape "
                          f"{shapes[:10]}.")
-    if endless:
+    if is_endless(dataset):
         raise ValueError("`dataset` has no end. Give a finite one, such as `dataset.take(100)`.")
+
+
+def is_endless(dataset):
+    """Whether a `tf.data.Dataset` or `keras.utils.PyDataset` is known to have no end; anything else has one."""
+    if isinstance(dataset, keras.utils.PyDataset):
+        return dataset.num_batches in (None, math.inf)
+    return isinstance(dataset, tf.data.Dataset) and bool(dataset.cardinality() == tf.data.INFINITE_CARDINALITY)
 
 
 def _ahead(elements):

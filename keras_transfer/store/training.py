@@ -8,7 +8,7 @@ from .. import data, distributing
 from . import keys
 from .caching import arrays_of, kept, maker
 from .filling import size
-from .shards import held, room
+from .shards import NoRoom, held, room
 from .sources import is_finite
 from .splitting import split, width
 
@@ -42,8 +42,15 @@ def on_features(model, train, validation, store, only_exact, directory=None, ver
     # validation is one pass, and no other data set may have its key
     plain = dataclasses.replace(store, views=1, key=store.key and f"{store.key}, validation")
     make = maker(prefix)
-    return (tail, _replaced(prefix, train, directory, store, verbose, make),
-            None if validation is None else _replaced(prefix, validation, directory, plain, verbose, make))
+    try:
+        return (tail, _replaced(prefix, train, directory, store, verbose, make),
+                None if validation is None else _replaced(prefix, validation, directory, plain, verbose, make))
+    except NoRoom as error:  # other features in `directory` were counted as these, or others write as well
+        if not only_exact or distributing.is_several(model.distribute_strategy):
+            raise
+        if verbose:
+            print(f"{error} Until then all is computed in every epoch.")
+        return None
 
 
 def _are_refused(prefix, sets, directory, strategy, verbose):

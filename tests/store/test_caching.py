@@ -452,6 +452,46 @@ def test_what_another_store_left_in_the_folder_is_not_used(model, tmp_path, comp
     assert sum(computed) == 200 and (folder / "notes.txt").exists()
 
 
+@pytest.mark.parametrize("later", ["horse", 1.5], ids=["a longer text", "a fraction"])
+def test_labels_that_would_be_cut_to_those_of_the_first_batch_are_refused(model, later):
+    """Those of a `PyDataset` are as its first batch has them; wider numbers of the same kind may follow."""
+    class Two(keras.utils.PyDataset):
+        def __init__(self, *labels):
+            super().__init__()
+            self.labels = labels
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return numbers(8)[0], np.array([self.labels[index]] * 8)
+
+    first = "cat" if isinstance(later, str) else 1
+    with pytest.raises(ValueError, match="The labels of a batch have the dtype .*Give all batches labels of one dtype"):
+        kt.features(model, Two(first, later))
+    assert kt.features(model, Two(later, first))[1].tolist() == [later] * 8 + [first] * 8
+
+
+@pytest.mark.parametrize("directory", [True, False])
+def test_a_key_spares_the_pass_that_tells_data_apart(model, tmp_path, directory):
+    x, y = numbers()
+    drawn = []
+
+    def elements():
+        for low in range(0, 50, 8):
+            drawn.append(low)
+            yield x[low:low + 8], y[low:low + 8]
+
+    spec = tf.TensorSpec((None, 3)), tf.TensorSpec((None,), tf.int64)
+    data, passes = tf.data.Dataset.from_generator(elements, output_signature=spec), []
+    for number, key in enumerate(("word", None)):
+        drawn.clear()
+        kt.cache_features(model, data, tmp_path / f"{number}" if directory else None, verbose=0, store=kt.Store(
+            engine="tensorflow", key=key))
+        passes.append(drawn.count(48))
+    assert passes == [1, 2]
+
+
 # --- refusals and faults
 
 

@@ -228,3 +228,20 @@ def test_the_weights_of_words_count(layer):
         return key_of(made, (1,), "string")
 
     assert key([1.0, 2.0]) == key([1.0, 2.0]) != key([1.0, 2.5])
+
+
+def test_words_that_a_lookup_within_ones_own_layer_has_learnt_count():
+    class Words(keras.layers.Layer):
+        def __init__(self, text):
+            super().__init__()
+            self.find = keras.layers.StringLookup()
+            self.find.adapt(tf.constant(text.split()))
+
+        def call(self, x):
+            return self.find(x)
+
+        def get_config(self):
+            return super().get_config()
+
+    assert key_of(Words("cat dog"), (1,), "string") == key_of(Words("cat dog"), (1,), "string") != key_of(
+        Words("cat cow"), (1,), "string")

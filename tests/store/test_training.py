@@ -7,7 +7,7 @@ import saved_models
 import tensorflow as tf
 
 import keras_transfer as kt
-from keras_transfer.store import training
+from keras_transfer.store import filling, training
 from keras_transfer.store.engines import choosing
 from keras_transfer.store.training import on_features
 from support import bare, colour_task, pixels, spoken_digits
@@ -341,3 +341,15 @@ def test_training_and_validation_share_an_engine(model, monkeypatch):
         made.clear()
         assert on_features(model, *pair, TENSORFLOW, only_exact=False) is not None
         assert len(made) == 1
+
+
+def test_where_the_room_goes_meanwhile_all_is_computed_in_every_epoch(model, sets, tmp_path, monkeypatch, capsys):
+    """What other features hold in the folder is counted as room for these."""
+    kt.freeze(model)
+    train, _ = sets()
+    monkeypatch.setattr(filling, "room", lambda path: 100)
+    assert on_features(model, train, None, TENSORFLOW, True, tmp_path, verbose=1) is None
+    said = capsys.readouterr().out
+    assert said.startswith("The features take 2.02 kB, and ") and said.endswith("Until then all is computed in every epoch.\n")
+    with pytest.raises(OSError, match="The features take 2.02 kB"):
+        on_features(model, train, None, TENSORFLOW, False, tmp_path)
