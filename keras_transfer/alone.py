@@ -44,8 +44,9 @@ def trained(model, train, validation, held_out, *, optimizer, directory=None, **
             print(f"\n{task} alone:")
         place = None if directory is None else pathlib.Path(directory, f"alone_{task}")
         measured = only(validation, task)
-        if measured is not None and is_missing(np.asarray(info(measured).targets[task]), head).all():
-            measured = None  # other targets have labels there
+        known = None if measured is None else info(measured)
+        if known is not None and is_missing(np.asarray(known.targets[task]), head).all():
+            measured = None  # only other targets have labels there
         fine_tune(alone, only(train, task), measured, directory=place, **recipe)
         logs = alone.evaluate(only(held_out[1], task), return_dict=True, verbose=0)
         found[task] = {metric.name: float(logs[metric.name]) for metric in head.make_metrics()}

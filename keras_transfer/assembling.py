@@ -3,7 +3,7 @@ import keras
 
 from . import _check, _compat
 from .heads.head import Head
-from .network import Network, model_of
+from .network import Network, is_inlined, model_of
 
 _RESERVED = ("backbone", "features", "sharing")
 
@@ -92,8 +92,9 @@ def _check_backbone(backbone):
     if not isinstance(backbone, keras.Model):
         raise TypeError(f"`backbone` must be a keras.Model, such as kt.backbone(...) returns. "
                         f"Received: {type(backbone).__name__}")
-    if _compat.graph(backbone) is None:
-        raise ValueError(f"`backbone` {backbone.name!r} ({type(backbone).__name__}) has no graph, so nothing can be "
+    if not is_inlined(backbone):
+        what = "no graph" if _compat.graph(backbone) is None else "a `call` of its own, of which its graph doesn't tell"
+        raise ValueError(f"`backbone` {backbone.name!r} ({type(backbone).__name__}) has {what}, so nothing can be "
                          "attached to it. Make it a Functional model: keras.Model(inputs, backbone(inputs)) with "
                          "inputs = keras.Input(shape).")
     if len(backbone.outputs) != 1:

@@ -4,6 +4,7 @@ import re
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from . import _check, _compat
 from .assembling import heads_of
@@ -39,7 +40,7 @@ def check_data(model, dataset, argument, labelled=()):
     if isinstance(dataset, tuple):
         dataset = keras.tree.map_structure(lambda leaf: _as_keras_takes_it(leaf, argument), dataset)
     element = dataset if isinstance(dataset, tuple) else dataset.element_spec
-    if isinstance(element, tuple) and element and getattr(element[-1], "value_type", None) is type(None):  # (x, y, None) means (x, y)
+    while isinstance(element, tuple) and element and isinstance(element[-1], tf.NoneTensorSpec):  # (x, y, None) means (x, y)
         element = element[:-1]
     if not isinstance(element, tuple) or len(element) not in (2, 3):
         raise ValueError(f"`{argument}` must give (x, y) or (x, y, sample_weight); it has no labels.")

@@ -31,10 +31,8 @@ class Network(_compat.Replicated, keras.Model):
         def run(inputs, made_up=None):
             return _Walk(training, made_up).run(self, inputs)
 
-        masks = [pair for pair in zip(keras.tree.flatten(inputs), keras.tree.flatten(mask)) if pair[1] is not None]
-        for tensor, its_mask in masks:
-            _compat.set_mask(tensor, its_mask)
-        return run(inputs) if masks else without_empty_batches(run, inputs)
+        masked = any(m is not None for m in keras.tree.flatten(mask))
+        return run(with_masks(inputs, mask=mask)) if masked else without_empty_batches(run, inputs)
 
     def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **options):
         for argument, value in [("loss", loss), ("loss_weights", loss_weights), ("metrics", metrics),
@@ -90,9 +88,13 @@ def own_method(model):
     Args:
         model: a model, or a learner: then of either.
     """
-    owners = [cls for each in (model, model_of(model)) for cls in type(each).__mro__
-              if cls.__module__.split(".")[0] not in ("keras", "keras_transfer")]
+    owners = [cls for each in (model, model_of(model)) for cls in _own_classes(each)]
     return next((name for name in _METHODS if any(name in vars(owner) for owner in owners)), None)
+
+
+def _own_classes(thing):
+    """The classes of `thing` that are neither Keras's nor ours."""
+    return [cls for cls in type(thing).__mro__ if cls.__module__.split(".")[0] not in ("keras", "keras_transfer")]
 
 
 def check_methods(model):
@@ -152,9 +154,10 @@ class _Walk:
     def wrap(self, operation):
         def call(*args, **kwargs):
             below = merged(self.below.get(id(t)) for t in keras.tree.flatten((args, kwargs)))
-            if _compat.graph(operation) is not None and kwargs.get("training") is not False:
-                return self.run(operation, *args)
-            if takes_training(operation) and _compat.graph(operation) is None:
+            at_rest = _compat.graph(operation) is not None and kwargs.get("training") is False
+            if is_inlined(operation) and not at_rest:
+                return self.run(operation, with_masks(*args, **kwargs))
+            if takes_training(operation) and not at_rest:
                 # an argument `training` that is here already is only the layer's default
                 kwargs["training"] = self.training if is_live(operation, below) else False
             synchronized = self.made_up is not None and getattr(operation, "synchronized", False)
@@ -200,8 +203,22 @@ def is_live(operation, below):
 
 
 def takes_training(operation):
-    """Whether `operation` is a layer that behaves differently in training."""
-    return isinstance(operation, keras.layers.Layer) and _compat.takes_training(operation)
+    """Whether `operation` is a layer that behaves differently in training, or has one within it, which learns from Keras what
+    the outer one was called with, whether that takes the argument or not."""
+    return isinstance(operation, keras.layers.Layer) and any(map(_compat.takes_training, _compat.flat_layers(operation)))
+
+
+def is_inlined(operation):
+    """Whether `operation` is a nested model that its graph tells all of: not one with a `call` of its own."""
+    return _compat.graph(operation) is not None and not any("call" in vars(cls) for cls in _own_classes(operation))
+
+
+def with_masks(inputs, training=None, mask=None):
+    """Returns the `inputs` that a model is called with, each of which has its mask then, if one was given."""
+    for tensor, its_mask in zip(keras.tree.flatten(inputs), keras.tree.flatten(mask)):
+        if its_mask is not None:
+            _compat.set_mask(tensor, its_mask)
+    return inputs
 
 
 def merged(states):

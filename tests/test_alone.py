@@ -80,3 +80,14 @@ def test_a_comparison_that_can_not_be_made_does_not_cost_the_model(model, table,
     assert said in capsys.readouterr().out
     with pytest.raises(ValueError, match="A comparison needs photos that were held out, and there are none"):
         alone.trained(model, *table[:2], None, optimizer=keras.optimizers.Adam())
+
+
+def test_a_task_without_labels_for_validation_trains_without_it(model, photo_folder):
+    rows = [{"file": f"{c}/{i:02d}.png", "colour": c, "place": i if i < 9 else "", "split": "train" if i < 10 else "validation"}
+            for c in ("blue", "green", "red") for i in range(14)]
+    train, valid, _ = kt.data.table(rows, folder=photo_folder, targets={"colour": "class", "place": "number"}, size=16,
+                                    batch_size=8, split="split")
+    assert np.isnan(info(valid).targets["place"]).all()
+    how = {"optimizer": keras.optimizers.Adam(0.01), "head_epochs": 1, "epochs": 0, "seed": 1, "verbose": 0}
+    found = alone.trained(model, train, valid, ("training", train), **how)
+    assert np.isfinite(found["place"]["mae"]) and 0 <= found["colour"]["accuracy"] <= 1

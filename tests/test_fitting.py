@@ -200,3 +200,15 @@ def test_none_at_the_end_of_a_dataset_is_no_sample_weight(model):
     check_data(model, data.map(lambda x, y: (x, y, None)), "train")
     with pytest.raises(ValueError, match="it has no labels"):
         check_data(model, data.map(lambda x, y: (x, None)), "train")
+
+
+def test_a_distributed_data_set_is_refused_in_a_sentence(model):
+    distributed = tf.distribute.OneDeviceStrategy("cpu").experimental_distribute_dataset(
+        tf.data.Dataset.from_tensor_slices((X, GOOD)).batch(2))
+
+    class Distributed:  # those of several devices have properties where a `tf.data.Dataset` has methods
+        element_spec, cardinality = (None, None), tf.constant(2)
+
+    for data in (Distributed(), *([] if callable(getattr(distributed, "cardinality", None)) else [distributed])):
+        with pytest.raises(TypeError, match="must be a tf.data.Dataset.*what distributes it is the strategy of the model"):
+            check_data(model, data, "train")

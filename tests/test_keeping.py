@@ -54,3 +54,8 @@ def test_values_of_other_shapes_are_refused():
     for values in ([np.ones(2)], [np.ones(3)] * 2):
         with pytest.raises(ValueError, match="The checkpoint is of another run: what trained in it was another part"):
             restore([variable], values)
+
+
+def test_the_best_weights_are_kept_only_where_they_are_given_back():
+    assert kept(small()).state.best_weights is not None
+    assert kept(small(), [keras.callbacks.EarlyStopping(patience=5)]).state.best_weights is None

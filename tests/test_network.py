@@ -254,3 +254,71 @@ def test_a_method_of_the_model_that_a_learner_trains_is_found(small_backbone):
     own = type("Own", (Network,), {"call": lambda self, x, training=None, mask=None: Network.call(self, x, training, mask)})
     model = joined(small_backbone)
     assert own_method(kt.MultiTask(own(model.input, model.output))) == "call"
+
+
+class Block(keras.layers.Layer):
+    """A layer that takes no `training`, with layers in it that do: Keras tells them what the outer one was called with."""
+
+    def __init__(self, *inner):
+        super().__init__()
+        self.inner = list(inner)
+
+    def call(self, x):
+        for layer in self.inner:
+            x = layer(x)
+        return x
+
+
+def test_layers_within_ones_own_follow_its_weights_whether_it_takes_training_or_not():
+    x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    inputs, below, norm = keras.Input((4,)), keras.layers.Dense(4), keras.layers.BatchNormalization()
+    drawing, live = Block(keras.layers.Dense(8), keras.layers.Dropout(0.5)), Block(norm)
+    network = Network(inputs, live(below(drawing(inputs))))
+    assert not np.allclose(network(x, training=True), network(x, training=True))
+    drawing.trainable = below.trainable = False
+    first, before = network(x, training=True), norm.moving_mean.numpy()
+    assert np.array_equal(network(x, training=True), first)  # frozen, it draws no dropout
+    assert not np.array_equal(norm.moving_mean.numpy(), before)  # live above a frozen one, its statistics move
+    norm.trainable = False
+    assert np.array_equal(network(x, training=True), network(x, training=False))
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_what_a_nested_model_is_called_with_reaches_it(by_name):
+    x, mask = np.random.default_rng(0).normal(size=(3, 10, 4)).astype("float32"), np.arange(10) < [[4], [7], [10]]
+    inner = keras.Input((10, 4))
+    means = keras.Model(inner, keras.layers.GlobalAveragePooling1D()(inner))
+    inputs, its_mask = keras.Input((10, 4)), keras.Input((10,), dtype="bool")
+    called = means(inputs=inputs, mask=its_mask) if by_name else means(inputs, mask=its_mask)
+    network = Network([inputs, its_mask], called)
+    wanted = np.stack([row[kept].mean(0) for row, kept in zip(x, mask)])
+    assert np.allclose(network([x, mask]), wanted, atol=1e-6) and not np.allclose(x.mean(1), wanted, atol=1e-2)
+    model = kt.attach(keras.Model([inputs, its_mask], called), kt.heads.Classifier(2))
+    kernel, bias = model.get_layer("classifier").get_weights()
+    assert np.allclose(model.predict([x, mask], verbose=0), wanted @ kernel + bias, atol=1e-5)
+    assert np.allclose(kt.features(model, ([x, mask],))[0], wanted, atol=1e-5)
+
+
+@keras.saving.register_keras_serializable("test_network")
+class Unit(keras.Model):
+    """A Functional model whose graph doesn't tell all that it does."""
+
+    def call(self, x, training=None, mask=None):
+        return keras.ops.normalize(super().call(x, training=training), axis=-1)
+
+
+def test_a_functional_model_with_a_call_of_its_own_is_called_whole_or_refused():
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    inputs = keras.Input((4,))
+    unit = Unit(inputs, keras.layers.Dense(3)(inputs))
+    for refused in (lambda: kt.attach(unit, kt.heads.Classifier(2)), lambda: kt.features(unit, (x,))):
+        with pytest.raises(ValueError, match="a `call` of its own"):
+            refused()
+    model = kt.attach(keras.Model(inputs, unit(inputs)), kt.heads.Classifier(2))
+    features, = kt.features(model, (x,))
+    assert np.allclose(np.linalg.norm(features, axis=-1), 1, atol=1e-5)
+    kernel, bias = model.get_layer("classifier").get_weights()
+    assert np.allclose(model.predict(x, verbose=0), features @ kernel + bias, atol=1e-5)
+    kt.freeze(model)
+    cached, tail = kt.cache_features(model, (x, np.zeros(5, int)), verbose=0)
+    assert np.allclose(np.concatenate([tail(z) for z, _ in cached]), model(x), atol=1e-5)

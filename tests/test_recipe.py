@@ -129,8 +129,8 @@ def test_callbacks_that_do_not_look_at_the_model_do_the_same_on_features(small_b
         keras.utils.set_random_seed(0)
         model, log = kt.attach(small_backbone(), kt.heads.Classifier(3)), tmp_path / "log.csv"
         model.compile(optimizer=keras.optimizers.SGD(0.5), **kt.objectives(model))
-        callbacks = [keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True), keras.callbacks.TerminateOnNaN(),
-                     keras.callbacks.ReduceLROnPlateau(patience=1, factor=0.3), keras.callbacks.CSVLogger(log)]
+        callbacks = [keras.callbacks.EarlyStopping(patience=2, min_delta=9, restore_best_weights=True), keras.callbacks.CSVLogger(log),
+                     keras.callbacks.ReduceLROnPlateau(patience=1, factor=0.3, min_delta=9), keras.callbacks.TerminateOnNaN()]
         history = kt.fine_tune(model, colour_task(40), (x, y), head_epochs=8, epochs=2, last="block_3", seed=4,
                                cache=cache, callbacks=[*callbacks, *given], verbose=0).history
         return history, model.get_weights(), [list(map(float, line.split(",")[:2])) for line in log.read_text().split()[1:]]
@@ -144,7 +144,8 @@ def test_callbacks_that_do_not_look_at_the_model_do_the_same_on_features(small_b
         assert history["val_loss"] == pytest.approx(other["val_loss"], rel=1e-4) and np.allclose(logged, other_logged, rtol=1e-4)
         for one, two in zip(weights, other_weights, strict=True):
             np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4)
-    assert len(set(history["learning_rate"])) > 2 and min(history["val_loss"]) < history["val_loss"][-1]
+    assert history["phase"] == ["head"] * 3 + ["tune"] * 2 and history["learning_rate"][:3] == pytest.approx([0.5, 0.5 * 0.3, 0.5 * 0.09])
+    assert [epoch for epoch, _ in logged] == list(range(len(history["loss"])))  # one log of both phases
 
 
 @pytest.mark.parametrize("kind", [keras.Model, Network])
@@ -907,3 +908,46 @@ def test_a_learner_may_have_a_metric_that_does_not_tell_how_it_is_made(small_bac
     history = kt.fine_tune(learner, (x, y), head_epochs=1, epochs=1, verbose=0)
     assert history.history["colour_seen"] == [16, 16]
     assert model.evaluate(x, y, verbose=0, return_dict=True)["colour_seen"] == 16
+
+
+def test_batches_of_a_pydataset_come_in_another_order_in_each_epoch(model):
+    x, y = colour_task(64)
+    order, drawn = np.argsort(y, kind="stable"), []
+
+    class Sorted(keras.utils.PyDataset):
+        def __len__(self):
+            return 16
+
+        def __getitem__(self, index):
+            drawn.append(index)
+            rows = order[4 * index:4 * index + 4]
+            return x[rows], y[rows]
+
+    kt.fine_tune(model, Sorted(), head_epochs=3, epochs=0, seed=1, verbose=0)
+    epochs = [drawn[k:k + 16] for k in range(len(drawn) - 48, len(drawn), 16)]
+    assert all(sorted(epoch) == list(range(16)) for epoch in epochs) and len(set(map(tuple, epochs))) == 3
+    features, _ = kt.cache_features(model, Sorted(), verbose=0)
+    assert np.array_equal(np.concatenate([labels for _, labels in features]), y[order])  # these stay in order, unless asked for
+
+
+def test_backups_of_keras_are_refused(model, tmp_path):
+    with pytest.raises(ValueError, match="BackupAndRestore counts the epochs of one `fit`.*give a `directory`"):
+        kt.fine_tune(model, colour_task(8), callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup")], verbose=0)
+
+
+class Slower(keras.optimizers.schedules.LearningRateSchedule):
+    def __call__(self, step):
+        return 0.01 / (1.0 + keras.ops.cast(step, "float32"))
+
+
+@pytest.mark.parametrize("optimizer, error", [
+    (lambda: keras.optimizers.Adam(Slower()), "No other optimizer like Adam can be made from its config .*needs a `get_config`"),
+    (lambda: keras.optimizers.Adam(lambda: 1e-3), "No other optimizer like Adam can be made from its config"),
+    (lambda: keras.optimizers.MultiOptimizer([]), "The optimizer is a MultiOptimizer, which has several rates"),
+], ids=["schedule", "function", "several"])
+def test_optimizers_that_no_other_can_be_made_of_are_refused_before_training(model, optimizer, error):
+    model.compile(optimizer=optimizer(), **kt.objectives(model))
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=error):
+        kt.fine_tune(model, colour_task(8), head_epochs=1, epochs=0, verbose=0)
+    assert all(map(np.array_equal, model.get_weights(), before))

@@ -47,3 +47,14 @@ with unfinished({str(tmp_path / "run")!r}, {{"rate": 2.0}}):
         assert not other.stdout
         assert "1.0" in (folder / SETTINGS).read_text()
     assert "trains" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+
+
+def test_what_was_trained_to_compare_with_is_kept_and_of_the_same_settings(tmp_path):
+    with pytest.raises(KeyboardInterrupt), unfinished(tmp_path / "run", {"rate": 1.0}) as folder:
+        (folder / "alone_colour").mkdir()
+        (folder / "alone_colour" / FILE).write_bytes(b"weights")
+        raise KeyboardInterrupt
+    assert (folder / "alone_colour" / FILE).read_bytes() == b"weights"
+    with pytest.raises(ValueError, match="is of another run: rate was 1.0 and is 0.5"):
+        with unfinished(tmp_path / "run", {"rate": 0.5}):
+            pass

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import _compat
-from ..network import takes_training
+from ..network import is_inlined, takes_training, with_masks
 
 _BATCH = 16  # photos whose maps are held at once
 
@@ -65,8 +65,8 @@ class _Walk:
 
     def wrap(self, operation):
         def call(*args, **kwargs):
-            if _compat.graph(operation) is not None:
-                return self.run(operation, *args)
+            if is_inlined(operation):
+                return self.run(operation, with_masks(*args, **kwargs))
             if takes_training(operation):
                 kwargs["training"] = False
             outputs = operation(*args, **kwargs)

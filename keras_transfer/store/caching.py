@@ -11,7 +11,7 @@ import keras
 
 from .. import _check, _compat, distributing
 from ..data.describing import described
-from ..network import check_methods, model_of
+from ..network import check_methods, is_inlined, model_of
 from . import keys, matching, reading, sources
 from .engines.choosing import candidates
 from .engines.unsuitable import Unsuitable
@@ -162,6 +162,9 @@ def features(model, dataset, *, store=Store(), verbose=0):
         >>> sklearn.linear_model.LogisticRegression(max_iter=1000).fit(x, y)
     """
     model = _functional(model)
+    if not is_inlined(model):
+        raise ValueError(f"{type(model).__name__} {model.name!r} has a `call` of its own, of which its graph doesn't tell. Give "
+                         "keras.Model(inputs, model(inputs)), with inputs = keras.Input(shape).")
     return arrays_of(keras.Model(model.inputs, _read_by_heads(model), name="prefix"), dataset, store, verbose)
 
 

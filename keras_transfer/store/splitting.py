@@ -7,7 +7,7 @@ import math
 import keras
 
 from .. import _compat
-from ..network import Network, Plain, is_live, merged, own_state, takes_training, told_apart
+from ..network import Network, Plain, is_inlined, is_live, merged, own_state, takes_training, told_apart, with_masks
 
 _ROWS = 1009     # in a batch that shows where rows go: a prime that no shape in a network is likely to hold
 _COST = 0.03    # share of the prefix's work that an earlier cut may leave to every epoch of the tail
@@ -112,8 +112,9 @@ class _Cut:
     def wrap(self, operation):
         def call(*args, **kwargs):
             training = kwargs.get("training")
-            if _compat.graph(operation) is not None and not (self.rests and training is False):
-                return self.run(operation, *args, training=training)
+            if is_inlined(operation) and not (self.rests and training is False):
+                self.lost_mask |= kwargs.get("mask") is not None  # another tensor, which would have to cross beside the first
+                return self.run(operation, with_masks(*args, **kwargs), training=training)
             self.operations.append(operation)
             given = [t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
             state = merged(self.below.get(id(t)) for t in given)
@@ -135,7 +136,7 @@ class _Cut:
         """Whether a layer that isn't trained runs in training mode nevertheless, or draws in any mode."""
         if any(_always_draws(layer) or getattr(layer, "stateful", False) for layer in _layers(operation)):
             return True  # what is stateful begins a batch where the last one has ended
-        if _compat.graph(operation) is not None:  # called whole: with `training=False`
+        if is_inlined(operation):  # called whole: with `training=False`
             return False
         return takes_training(operation) and is_live(operation, state) if self.rests else _may_draw(operation)
 
@@ -201,7 +202,7 @@ def _may_draw(operation):
 
 def _always_draws(layer):
     """Whether `layer` has seeds of its own, not those of layers within it, and isn't told when to use them."""
-    return not takes_training(layer) and not _seeds(layer) <= set().union(*map(_seeds, _layers(layer)[1:]))
+    return not _compat.takes_training(layer) and not _seeds(layer) <= set().union(*map(_seeds, _layers(layer)[1:]))
 
 
 def _seeds(operation):

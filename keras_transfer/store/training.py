@@ -97,4 +97,5 @@ def _rows(part):
 def _replaced(prefix, part, directory, store, verbose, make):
     if isinstance(part, tuple):  # `fit` shuffles arrays in its own way
         return arrays_of(prefix, part, store, verbose, make)
-    return kept(prefix, part, directory, False, store, verbose, make)
+    mixed = isinstance(part, keras.utils.PyDataset)  # `fit` shuffles its batches
+    return kept(prefix, part, directory, mixed, store, verbose, make)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_transfer as kt
+from keras_transfer.evaluating import answers
 from keras_transfer.multitask.mixing import mix, quotas
 from support import colour_task
 
@@ -225,3 +226,14 @@ def _named(dataset):
     from keras_transfer.data.describing import described
 
     return described(dataset.map(lambda x, y: (x, {"a": y})), kt.data.info(dataset))
+
+
+def test_the_labels_of_a_mixture_are_found_in_its_elements(small_backbone):
+    """What `kt.data` knows of it has none, as each element has those of its own task."""
+    x, y = colour_task(24)
+    mixed = mix({"colour": (x, y), "other": (x, 2 - y)}, batch_size=8)
+    _, labels, weights = next(iter(kt.data.balance(mixed)))
+    assert weights["colour"].shape == labels["colour"].shape
+    model = kt.attach(small_backbone(), {"colour": kt.heads.Classifier(3), "other": kt.heads.Classifier(3)})
+    found = answers(model, mixed)
+    assert (found["colour"][0] >= 0).sum() == (found["other"][0] >= 0).sum() == 24 and found["colour"][1].shape == (48, 3)

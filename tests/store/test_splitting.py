@@ -542,3 +542,27 @@ def test_a_state_that_goes_from_batch_to_batch_is_not_cached():
     model = kt.attach(keras.Model(inputs, keras.layers.LSTM(4, stateful=True)(first)), kt.heads.Classifier(2))
     kt.freeze(model)
     assert split(model)[0].output.shape == (2, 4, 5)
+
+
+def test_augmentation_within_a_layer_that_takes_no_training_is_at_rest_in_features_and_below_no_prefix_where_it_draws():
+    class Augment(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.flip = keras.layers.RandomFlip("horizontal", seed=1)
+
+        def call(self, x):
+            return self.flip(x)
+
+    x = np.random.default_rng(0).normal(size=(32, 8, 8, 3)).astype("float32")
+    inputs = keras.Input((8, 8, 3))
+    augmented = Augment()(inputs)
+    backbone = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(augmented)))
+    for engine in ("tensorflow", "openvino"):
+        features, = kt.features(backbone, (x,), store=kt.Store(engine=engine))
+        assert np.allclose(features, backbone.predict(x, verbose=0), atol=1e-4)
+    model = kt.attach(backbone, kt.heads.Classifier(2))
+    kt.freeze(model)  # its flag is off
+    prefix, tail = split(model)
+    assert np.allclose(tail(prefix(x, training=False)), model(x), atol=1e-5) and np.array_equal(model(x, training=True), model(x))
+    model.get_layer("backbone").layers[1].trainable = True
+    assert split(model)[0] is None and not np.allclose(model(x, training=True), model(x))

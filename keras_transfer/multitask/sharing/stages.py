@@ -2,7 +2,7 @@
 import keras
 
 from ... import _compat, blocks
-from ...network import Network
+from ...network import Network, is_inlined, with_masks
 
 
 def tapped(backbone, at):
@@ -83,8 +83,8 @@ def run(model, inputs, call):
     def wrap(operation):
         def step(*args, **kwargs):
             # one that is called with training=False stays so only as a whole
-            if _compat.graph(operation) is not None and kwargs.get("training") is not False:
-                return run(operation, args[0], call)
+            if is_inlined(operation) and kwargs.get("training") is not False:
+                return run(operation, with_masks(*args, **kwargs), call)
             return call(operation, args, kwargs)
         return step
 

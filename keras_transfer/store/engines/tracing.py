@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from ... import _compat
+from ...network import takes_training
 from .folding import folded
 
 
@@ -40,9 +41,8 @@ def constant_function(prefix):
 
     def wrap(operation):
         if id(operation) in shifts:
-            return lambda inputs, **_: tf.nn.bias_add(inputs, shifts[id(operation)]) if len(inputs.shape) > 1 else inputs
-        takes = isinstance(operation, keras.Layer) and _compat.takes_training(operation)
-        return (lambda *a, **k: operation(*a, **{**k, "training": False})) if takes else operation
+            return lambda inputs, **_: _shifted(inputs, shifts[id(operation)]) if len(inputs.shape) > 1 else inputs
+        return (lambda *a, **k: operation(*a, **{**k, "training": False})) if takes_training(operation) else operation
 
     def run(*inputs):
         packed = keras.tree.pack_sequence_as(_compat.input_structure(prefix), list(inputs))
@@ -52,6 +52,13 @@ def constant_function(prefix):
 
     function = tf.function(run, input_signature=specs, autograph=False).get_concrete_function()
     return _compat.without_variables(function) if function.variables else function
+
+
+def _shifted(inputs, by):
+    outputs = tf.nn.bias_add(inputs, by)
+    if (mask := _compat.mask_of(inputs)) is not None:  # the norm would hand it on
+        _compat.set_mask(outputs, mask)
+    return outputs
 
 
 def _numpy(dtype):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_transfer.store.engines.folding import folded
+from keras_transfer.store.engines.tracing import constant_function
 
 
 def norm(seed=0, **options):
@@ -100,3 +101,14 @@ class Doubled(keras.layers.BatchNormalization):
 def test_what_is_not_one_linear_layer_below_one_norm_is_left_alone(number):
     reason, model = list(left_alone())[number]
     assert folded(model) == ([], {}), reason
+
+
+def test_a_folded_norm_hands_the_mask_on():
+    x = np.random.default_rng(2).normal(size=(8, 10, 4)).astype("float32")
+    x[1:, 5:] = 0
+    bn, settle = norm()
+    inputs = keras.Input((10, 4))
+    h = bn(keras.layers.Dense(8)(keras.layers.Masking()(inputs)))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(h))
+    settle()
+    assert folded(model)[1] and np.allclose(np.stack(constant_function(model)(x)[0]), model.predict(x, verbose=0), atol=1e-5)
