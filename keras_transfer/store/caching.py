@@ -64,7 +64,7 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
     Args:
         model: what `kt.attach` returned, or any Functional model, with its flags set.
         dataset: a set of `kt.data`; or any finite `tf.data.Dataset` of batches, `keras.utils.PyDataset` or tuple of
-            arrays that gives the same elements in every pass.
+            arrays that gives the same elements in every pass. A PyDataset is read by one thread, whatever its `workers`.
         directory: a folder; None: a temporary one that goes with the returned data set.
         shuffle: whether the rows come in a new order in each epoch. A shuffled set of `kt.data` keeps its own order
             in any case.
