@@ -155,14 +155,23 @@ def features(model, dataset, *, store=Store(), verbose=0):
     Returns:
         An array `(rows, units)` for a data set of x; `(features, labels)` or `(features, labels, weights)` for one of
         (x, y) or (x, y, weights), in its structure. Where `sharing` taps the backbone and each head has features of
-        its own, as with `kt.multitask.CrossStitch`, the features are a dict `{name of the head: array}`.
+        its own, as with `kt.multitask.CrossStitch`, the features are a dict `{name of the head: array}`. Of a model
+        without heads whose outputs are a dict they are that dict, as from `predict`.
 
     Example:
         >>> x, y = kt.features(kt.backbone("EfficientNetLite0"), train)
         >>> sklearn.linear_model.LogisticRegression(max_iter=1000).fit(x, y)
     """
     model = _functional(model)
-    return arrays_of(keras.Model(model.inputs, _read_by_heads(model), name="prefix"), dataset, store, verbose)
+    return arrays_of(keras.Model(_inputs(model), _read_by_heads(model), name="prefix"), dataset, store, verbose)
+
+
+def _inputs(model):
+    """The inputs in the structure in which x comes; a list for a dict by their names, as x may hold more than they take."""
+    structure = _compat.input_structure(model)
+    by_name = isinstance(structure, dict) and sorted(structure) == _compat.input_names(_compat.graph(model))
+    flat = by_name and all(isinstance(tensor, keras.KerasTensor) for tensor in structure.values())
+    return model.inputs if flat else structure
 
 
 def _read_by_heads(model):
@@ -171,7 +180,8 @@ def _read_by_heads(model):
     for joints in ("features", {head: f"features_{head}" for head in _compat.graph(model).output_names}):
         if {"backbone", *keras.tree.flatten(joints)} <= layers.keys():
             return keras.tree.map_structure(lambda name: _compat.outputs_of_uses(model, layers[name])[0][0], joints)
-    return model.outputs
+    outputs = _compat.output_structure(_compat.graph(model))
+    return outputs if isinstance(outputs, dict) else model.outputs
 
 
 def _checked(store):
