@@ -27,7 +27,7 @@ class Store:
     Args:
         dtype: "float32", or "bfloat16": half the space, three significant digits.
         engine: "tensorflow"; "openvino" (`keras-transfer[openvino]`), on processors as fast or faster; or "auto": OpenVINO
-            where it's installed and there is no GPU.
+            where it's installed, works, and there is no GPU.
         views: how many passes over an augmented data set are kept; the k-th epoch reads view k mod `views`.
         key: a word for what the data are, for data sets that aren't of `kt.data`: it replaces the pass over them that
             tells whether they are the same as before. Give each data set its own, and another one when it changes.
@@ -224,7 +224,8 @@ def arrays_of(prefix, dataset, store, verbose=0, make=None):
 
 def _instead(error):
     """What is said where "auto" goes on with TensorFlow."""
-    return f"{error} TensorFlow runs it.".replace(' Give engine="tensorflow".', "")
+    reason = str(error).removesuffix(' Give engine="tensorflow".').removesuffix(".")
+    return f"{reason}. TensorFlow runs it."
 
 
 def _functional(model):

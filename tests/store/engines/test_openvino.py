@@ -199,3 +199,31 @@ def test_what_openvino_can_not_convert_is_refused(tmp_path):
     backbone = kt.backbone(f"hub:{saved_models.words(tmp_path / 'hub', tmp_path)}")
     with pytest.raises(Unsuitable, match='can\'t run the frozen part of this model .* Give engine="tensorflow"'):
         OpenVINOEngine(backbone)
+
+
+def failing(monkeypatch, after):
+    """Lets OpenVINO fail from the call number `after` on."""
+    given, calls = OpenVINOEngine._tensors, []
+
+    def tensors(self, arrays):
+        calls.append(1)
+        if len(calls) > after:
+            raise RuntimeError("no memory\nat all")
+        return given(self, arrays)
+
+    monkeypatch.setattr(OpenVINOEngine, "_tensors", tensors)
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_what_fails_before_anything_was_handed_over_lets_another_engine_try(small_backbone, monkeypatch, after):
+    failing(monkeypatch, after)
+    with pytest.raises(Unsuitable, match=r'can\'t run the frozen part of this model \(at all\)\. Give engine="tensorflow"'):
+        results(OpenVINOEngine(small_backbone()), [(k, pixels(2)) for k in range(3)])
+
+
+def test_what_fails_later_is_an_error(small_backbone, monkeypatch):
+    engine = OpenVINOEngine(small_backbone())
+    results(engine, [(0, pixels(2))])
+    failing(monkeypatch, 1)
+    with pytest.raises(RuntimeError, match="no memory"):
+        results(engine, [(k, pixels(2)) for k in range(3)])
