@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from ... import _check
 from ..shards import BFLOAT16
+from .ids import Ids
 from .tracing import constant_function, inputs_of
 from .unsuitable import Missing, Unsuitable
 
@@ -25,7 +26,7 @@ class OpenVINOEngine:
     """Runs a frozen network with OpenVINO, several batches at once.
 
     The precision of the computation is always set to `dtype`, never the processor's default. The first row is compared
-    with what Keras gives for it.
+    with what Keras gives for it, and ids that an embedding doesn't have are refused, as Keras does.
 
     Args:
         prefix: a Functional `keras.Model`, run in inference mode.
@@ -41,7 +42,7 @@ class OpenVINOEngine:
 
     def __init__(self, prefix, dtype="float32", rows=32):
         openvino, core, capable = _started()
-        self.prefix = prefix
+        self.prefix, self.ids = prefix, Ids(prefix)
         self.precision = "bf16" if dtype == "bfloat16" and capable else "f32"
         with _unsuitable_at_errors():
             model, inputs, outputs = _converted(core, prefix)
@@ -65,6 +66,7 @@ class OpenVINOEngine:
         try:
             for token, x in batches:
                 batch = _Batch(token, [*map(np.ascontiguousarray, inputs_of(self.prefix, x))], [None] * len(self.outputs))
+                self.ids.check(batch.inputs)
                 for start in range(0, batch.rows, self.piece or batch.rows):
                     if not free:
                         free.append(self._delivered(waiting, put))

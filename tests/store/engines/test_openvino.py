@@ -201,6 +201,18 @@ def test_what_openvino_can_not_convert_is_refused(tmp_path):
         OpenVINOEngine(backbone)
 
 
+def test_ids_that_no_row_of_an_embedding_has_are_refused():
+    """OpenVINO would give zeros for them, and the first row alone is compared."""
+    inputs = keras.Input((3,), dtype="int32")
+    prefix = keras.Model(inputs, keras.layers.Embedding(100, 4, name="tokens")(inputs))
+    right, wrong = (np.array([[1, 2, 3], [4, -1, last]]) for last in (99, 150))
+    engine = OpenVINOEngine(prefix)
+    np.testing.assert_allclose(results(engine, [(0, right)])[0][0], prefix(right), atol=1e-6)
+    with pytest.raises(ValueError, match="hold the id 150, and the embedding 'tokens' has 100") as raised:
+        results(engine, [(0, right), (1, wrong)])
+    assert not isinstance(raised.value, Unsuitable)  # another engine refuses them as well
+
+
 def failing(monkeypatch, after):
     """Lets OpenVINO fail from the call number `after` on."""
     given, calls = OpenVINOEngine._tensors, []
