@@ -27,7 +27,7 @@ class Store:
     Args:
         dtype: "float32", or "bfloat16": half the space, three significant digits.
         engine: "tensorflow"; "openvino" (`keras-transfer[openvino]`), on processors as fast or faster; or "auto": OpenVINO
-            where it's installed and there is no GPU.
+            where it's installed, works, and there is no GPU.
         views: how many passes over an augmented data set are kept; the k-th epoch reads view k mod `views`.
         key: a word for what the data are, for data sets that aren't of `kt.data`: it replaces the pass over them that
             tells whether they are the same as before. Give each data set its own, and another one when it changes.
@@ -64,7 +64,7 @@ def cache_features(model, dataset, directory=None, *, shuffle=False, store=Store
     Args:
         model: what `kt.attach` returned, or any Functional model, with its flags set.
         dataset: a set of `kt.data`; or any finite `tf.data.Dataset` of batches, `keras.utils.PyDataset` or tuple of
-            arrays that gives the same elements in every pass.
+            arrays that gives the same elements in every pass. A PyDataset is read by one thread, whatever its `workers`.
         directory: a folder; None: a temporary one that goes with the returned data set.
         shuffle: whether the rows come in a new order in each epoch. A shuffled set of `kt.data` keeps its own order
             in any case.
@@ -155,7 +155,8 @@ def features(model, dataset, *, store=Store(), verbose=0):
     Returns:
         An array `(rows, units)` for a data set of x; `(features, labels)` or `(features, labels, weights)` for one of
         (x, y) or (x, y, weights), in its structure. Where `sharing` taps the backbone and each head has features of
-        its own, as with `kt.multitask.CrossStitch`, the features are a dict `{name of the head: array}`.
+        its own, as with `kt.multitask.CrossStitch`, the features are a dict `{name of the head: array}`. Of a model
+        without heads whose outputs are a dict they are that dict, as from `predict`.
 
     Example:
         >>> x, y = kt.features(kt.backbone("EfficientNetLite0"), train)
@@ -165,7 +166,15 @@ def features(model, dataset, *, store=Store(), verbose=0):
     if not is_inlined(model):
         raise ValueError(f"{type(model).__name__} {model.name!r} has a `call` of its own, of which its graph doesn't tell. Give "
                          "keras.Model(inputs, model(inputs)), with inputs = keras.Input(shape).")
-    return arrays_of(keras.Model(model.inputs, _read_by_heads(model), name="prefix"), dataset, store, verbose)
+    return arrays_of(keras.Model(_inputs(model), _read_by_heads(model), name="prefix"), dataset, store, verbose)
+
+
+def _inputs(model):
+    """The inputs in the structure in which x comes; a list for a dict by their names, as x may hold more than they take."""
+    structure = _compat.input_structure(model)
+    by_name = isinstance(structure, dict) and sorted(structure) == _compat.input_names(_compat.graph(model))
+    flat = by_name and all(isinstance(tensor, keras.KerasTensor) for tensor in structure.values())
+    return model.inputs if flat else structure
 
 
 def _read_by_heads(model):
@@ -174,7 +183,8 @@ def _read_by_heads(model):
     for joints in ("features", {head: f"features_{head}" for head in _compat.graph(model).output_names}):
         if {"backbone", *keras.tree.flatten(joints)} <= layers.keys():
             return keras.tree.map_structure(lambda name: _compat.outputs_of_uses(model, layers[name])[0][0], joints)
-    return model.outputs
+    outputs = _compat.output_structure(_compat.graph(model))
+    return outputs if isinstance(outputs, dict) else model.outputs
 
 
 def _checked(store):
@@ -217,7 +227,8 @@ def arrays_of(prefix, dataset, store, verbose=0, make=None):
 
 def _instead(error):
     """What is said where "auto" goes on with TensorFlow."""
-    return f"{error} TensorFlow runs it.".replace(' Give engine="tensorflow".', "")
+    reason = str(error).removesuffix(' Give engine="tensorflow".').removesuffix(".")
+    return f"{reason}. TensorFlow runs it."
 
 
 def _functional(model):

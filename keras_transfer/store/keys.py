@@ -1,5 +1,6 @@
 """Fingerprints: of what a prefix computes, and of data that don't bring one of their own."""
 import hashlib
+import types
 
 import keras
 import numpy as np
@@ -58,7 +59,8 @@ def _config(operation):
     if _compat.graph(operation) is not None:
         return of_graph(_compat.graph(operation))
     try:
-        return _settings(operation.get_config(), type(operation).__module__), _vocabulary(operation)
+        # for layers without functions there is nothing more, so that what is kept of them is found as before
+        return _settings(operation.get_config(), type(operation).__module__), _vocabulary(operation), *_functions(operation)
     except NotImplementedError as error:
         raise ValueError(f"The layer {operation.name!r} ({type(operation).__name__}) has no `get_config`, so features that "
                          "it gave can't be told from others. Write that method, or leave `directory` out.") from error
@@ -66,10 +68,48 @@ def _config(operation):
 
 def _vocabulary(operation):
     """What lookup layers have learnt, words and their weights, which are in a config only if they were given there."""
-    layers = _compat.flat_layers(operation) if isinstance(operation, keras.layers.Layer) else []
+    layers = _layers(operation)
     words = [list(map(str, layer.get_vocabulary())) for layer in layers if callable(getattr(layer, "get_vocabulary", None))]
     weights = [getattr(layer, "idf_weights", None) for layer in layers]  # no weights of Keras's either
     return (words, [None if w is None else _essence(np.asarray(w)) for w in weights]) if words else None
+
+
+def _layers(operation):
+    return _compat.flat_layers(operation) if isinstance(operation, keras.layers.Layer) else []
+
+
+def _functions(operation):
+    """What the functions of `Lambda` layers compute, of which a config tells the name, or the file and the lines."""
+    found = [f for layer in _layers(operation) if isinstance(layer, keras.layers.Lambda) for f in (layer.function, layer.mask)]
+    return [_function(f) for f in found if isinstance(f, types.FunctionType)]
+
+
+def _function(function, around=()):
+    """What a function computes, as far as it's in itself: of what is global it has the names."""
+    if function in around or (function.__module__ or "").split(".")[0] in ("keras", "tensorflow"):
+        return function.__module__, function.__qualname__
+    held = [cell.cell_contents for cell in function.__closure__ or ()]
+    return _code(function.__code__), *(
+        _value(given, (*around, function)) for given in (function.__defaults__, function.__kwdefaults__, held))
+
+
+def _code(code):
+    constants = [_code(c) if isinstance(c, types.CodeType) else _value(c) for c in code.co_consts]
+    return (code.co_code, code.co_exceptiontable, code.co_flags, code.co_argcount, code.co_posonlyargcount,
+            code.co_kwonlyargcount, code.co_names, code.co_varnames, constants)
+
+
+def _value(value, around=()):
+    """A constant, or what a function is given where it's defined, which may be functions."""
+    if isinstance(value, types.FunctionType):
+        return _function(value, around)
+    if isinstance(value, frozenset):  # whose order is another one in each process
+        return sorted(map(repr, value))
+    if isinstance(value, (list, tuple)):
+        return [_value(v, around) for v in value]
+    if isinstance(value, dict):
+        return sorted((str(k), _value(v, around)) for k, v in value.items())
+    return _essence(value)
 
 
 def _settings(config, module):
@@ -80,6 +120,8 @@ def _settings(config, module):
 
 def _essence(config):
     if isinstance(config, dict) and isinstance(config.get("config"), dict) and "class_name" in config:  # a thing within
+        if config["class_name"] == "__lambda__" and "code" in config["config"]:  # of a `Lambda`: see `_functions`
+            return "__lambda__"
         inner, module = config["config"], config.get("module") or ""
         made_up = "trainable" in inner or _is_keras(module) and "seed" in inner  # layers, initializers; the name of a policy isn't
         said = _settings(inner, module) if made_up else _essence(inner)

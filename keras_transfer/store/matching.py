@@ -13,7 +13,8 @@ def check_inputs(prefix, source):
     if any(leaf.shape is None or getattr(leaf.shape, "rank", 0) is None for leaf in keras.tree.flatten(x)):
         raise ValueError("The data set doesn't tell the number of dimensions of x. Say it, with a map of "
                          "`tf.ensure_shape(x, (None, height, width, 3))` before the batches are cached.")
-    names = names_for(prefix, source)
+    structure = _compat.input_structure(prefix)
+    names = tuple(structure) if isinstance(structure, dict) and isinstance(x, dict) else names_for(prefix, source)
     if names is not None and not set(names) <= set(x):
         raise ValueError(f"The model takes the inputs {', '.join(names)}, but the data set gives {', '.join(map(str, x))}. Name "
                          "them alike.")

@@ -841,6 +841,41 @@ def test_a_dict_goes_to_the_inputs_of_a_list_by_their_names():
 
 
 @pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
+def test_a_dict_goes_to_the_inputs_of_a_dict_by_its_keys(engine):
+    """As in `predict`, also where the keys aren't the names, in another order of the alphabet."""
+    first, second = keras.Input((3,), name="b"), keras.Input((3,), name="a")
+    difference = keras.layers.Subtract()([keras.layers.Dense(3)(first), second])
+    own = keras.Model({"p": first, "q": second}, difference)
+    x = {"q": numbers(20, seed=1)[0], "p": numbers(20, seed=2)[0]}
+    store = kt.Store(engine=engine)
+    for model in (own, frozen(own, 2)):
+        got = kt.features(model, batches(x), store=store)
+        np.testing.assert_allclose(got, own.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="takes the inputs p, q, but the data set gives a, b. Name them alike"):
+        kt.features(own, batches({"a": x["q"], "b": x["p"]}), store=store)
+    alike = keras.Model({"b": first, "a": second}, difference)  # then x may hold more
+    by_name = {"a": x["q"], "b": x["p"]}
+    more = {"aa": np.zeros((20, 3), "float32"), **by_name}
+    np.testing.assert_allclose(kt.features(alike, batches(more), store=store), alike.predict(by_name, verbose=0), rtol=1e-4,
+                               atol=1e-5)
+
+
+def test_outputs_in_a_dict_are_features_in_a_dict():
+    """As from `predict`; in other structures they are a tuple."""
+    inputs = keras.Input((3,))
+    parts = {"z": keras.layers.Dense(2)(inputs), "a": keras.layers.Dense(4)(inputs)}
+    x, y = numbers()
+    own = keras.Model(inputs, parts)
+    expected = own.predict(x, verbose=0)
+    for got in (kt.features(own, (x, y), store=STORE)[0], kt.features(own, batches(x), store=STORE)):
+        assert isinstance(got, dict) and got.keys() == expected.keys()
+        for name in parts:
+            np.testing.assert_allclose(got[name], expected[name], rtol=1e-4, atol=1e-5)
+    listed, _ = kt.features(keras.Model(inputs, list(parts.values())), (x, y), store=STORE)
+    assert isinstance(listed, tuple) and [part.shape for part in listed] == [(50, 2), (50, 4)]
+
+
+@pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
 def test_a_column_without_its_last_axis_among_several_inputs(engine):
     """Keras adds the axis, and drops one of 1 that is too much."""
     inputs = {"a": keras.Input((3,), name="a"), "b": keras.Input((1,), name="b"), "c": keras.Input((), name="c")}

@@ -20,6 +20,7 @@ keras.utils.set_random_seed(5)
 inputs = keras.Input((16, 16, 3))
 inner = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization()])
 x = keras.layers.TimeDistributed(keras.layers.Dense(3))(inner(inputs, training=False))
+x = keras.layers.Lambda(lambda t: t * 3.0 if t.dtype in {"float16", "float32", "float64", "bfloat16"} else t)(x)
 model = kt.attach(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x * 2.0)), kt.heads.Classifier(2))
 kt.freeze(model)
 print("key", keys.of_network(split(model)[0]))
@@ -245,3 +246,73 @@ def test_words_that_a_lookup_within_ones_own_layer_has_learnt_count():
 
     assert key_of(Words("cat dog"), (1,), "string") == key_of(Words("cat dog"), (1,), "string") != key_of(
         Words("cat cow"), (1,), "string")
+
+
+FUNCTIONS = [
+    "f = lambda x: x * 2.0",
+    "f = lambda x: x * 3.0",
+    "f = lambda x: x - 2.0",
+    "f = lambda x: x * a",
+    "f = lambda x: x * b",
+    "f = lambda x, k=2.0: x * k",
+    "f = lambda x, k=3.0: x * k",
+    "f = lambda x, *, k=2.0: x * k",
+    "f = lambda x, *, k=3.0: x * k",
+    "f = (lambda k: lambda x: x * k)(2.0)",
+    "f = (lambda k: lambda x: x * k)(3.0)",
+    "f = (lambda k: lambda x: x * k)(numpy.eye(3))",
+    "f = (lambda k: lambda x: x * k())(lambda: 2.0)",
+    "f = (lambda k: lambda x: x * k())(lambda: 3.0)",
+    "f = lambda x: (lambda z: z * 2.0)(x)",
+    "f = lambda x: (lambda z: z * 3.0)(x)",
+    "def f(x): return x * 2.0 if len(x.shape) in {2, 3} else x",
+    "def f(x): return x * 3.0 if len(x.shape) in {2, 3} else x",
+    "def f(x): return x * 3.0 if len(x.shape) in {2, 4} else x",
+]
+
+
+def function(text, file="a.py", lines=0):
+    """The function `f` of a text that stands in `file` after so many lines."""
+    names = {"__name__": "__main__", "a": 2.0, "b": 2.0, "numpy": np}
+    exec(compile("\n" * lines + text, file, "exec"), names)
+    return names["f"]
+
+
+def test_functions_count_by_what_they_compute_and_not_by_where_they_stand():
+    """A notebook's cell has the name of its process, and the first lines of a script change."""
+    def all_keys(**place):
+        return [key_of(keras.layers.Lambda(function(text, **place))) for text in FUNCTIONS]
+
+    def within(text, **place):
+        return key_of(keras.layers.TimeDistributed(keras.layers.Lambda(function(text, **place))), (2, 3))
+
+    found = all_keys()
+    assert len(set(found)) == len(FUNCTIONS)
+    assert found == all_keys(file="/tmp/ipykernel_7/8.py", lines=5)
+    assert within(FUNCTIONS[0]) == within(FUNCTIONS[0], lines=5) != within(FUNCTIONS[1])
+
+
+def test_functions_of_masks_and_functions_that_name_themselves():
+    def masked(text, **place):
+        return key_of(keras.layers.Lambda(function("f = lambda x: x"), mask=function(text, **place)))
+
+    assert masked("f = lambda x, m: m") == masked("f = lambda x, m: m", lines=5) != masked("f = lambda x, m: None")
+    recursive = """
+def made(factor):
+    def f(x, more=2):
+        return f(x, more - 1) * factor if more else x
+    return f
+f = made({})
+"""
+    twice, again, other = (keras.layers.Lambda(function(recursive.format(k), lines=k)) for k in (2, 2, 3))
+    assert key_of(twice) == key_of(again) != key_of(other)
+
+
+def test_functions_of_keras_count_by_name():
+    """What TensorFlow wraps them into says where it is in memory."""
+    def key(f):
+        return key_of(keras.layers.Lambda(f))
+
+    assert key(tf.nn.relu) == key(tf.nn.relu) != key(tf.nn.tanh)
+    inputs = keras.Input((3,))
+    assert " at 0x" not in str(keys.of_graph(keras.Model(inputs, keras.layers.Lambda(tf.nn.relu)(inputs))))

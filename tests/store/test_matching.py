@@ -37,6 +37,8 @@ def test_names_count_where_tensors_go_by_them():
     assert matching.names_for(keras.Model(by_name, by_name["a"] * 2.0), source(x)) is None
     with pytest.raises(ValueError, match="The model takes the inputs c, but the data set gives a, b. Name them alike"):
         matching.check_inputs(network(c=(4,)), source({k: x[k] for k in "ab"}))
+    with pytest.raises(ValueError, match="The model takes the inputs a, b, but the data set gives a, c. Name them alike"):
+        matching.check_inputs(keras.Model(by_name, by_name["a"] * 2.0), source({"a": x["a"], "c": x["b"]}))
 
 
 def test_the_columns_of_a_row():

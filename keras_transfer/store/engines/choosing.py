@@ -12,7 +12,7 @@ ENGINES = {engine.name: engine for engine in (TensorFlowEngine, OpenVINOEngine)}
 def candidates(engine):
     """Returns the classes of the engines to try, in order, for "tensorflow", "openvino" or "auto".
 
-    "auto" is OpenVINO on processors where it is installed, and TensorFlow if it can't run the network.
+    "auto" is OpenVINO on processors where it is installed, and TensorFlow if that doesn't work or can't run the network.
     """
     if engine != "auto":
         return [ENGINES[engine]]

@@ -1,5 +1,6 @@
 """Features from OpenVINO: on processors as fast as TensorFlow or faster, and in bfloat16 about twice."""
 import collections
+import contextlib
 import dataclasses
 import math
 import os
@@ -11,8 +12,9 @@ import tensorflow as tf
 
 from ... import _check
 from ..shards import BFLOAT16
+from .ids import Ids
 from .tracing import constant_function, inputs_of
-from .unsuitable import Unsuitable
+from .unsuitable import Missing, Unsuitable
 
 AHEAD = 3  # batches that are begun beyond what the processor computes at once: while the first answer is checked it goes on
 PIECE = 4  # rows that are computed at once, if one row's largest map takes more than LARGE bytes
@@ -24,7 +26,7 @@ class OpenVINOEngine:
     """Runs a frozen network with OpenVINO, several batches at once.
 
     The precision of the computation is always set to `dtype`, never the processor's default. The first row is compared
-    with what Keras gives for it.
+    with what Keras gives for it, and ids that an embedding doesn't have are refused, as Keras does.
 
     Args:
         prefix: a Functional `keras.Model`, run in inference mode.
@@ -32,55 +34,58 @@ class OpenVINOEngine:
         rows: how many rows most batches have. Batches of any size are taken.
 
     Raises:
-        ImportError: OpenVINO isn't installed.
-        Unsuitable: the network can't be converted, or gives something else then.
+        Missing: OpenVINO isn't installed, or can't be imported.
+        Unsuitable: OpenVINO doesn't work here, or the network can't be converted, or gives something else then.
     """
 
     name = "openvino"
 
     def __init__(self, prefix, dtype="float32", rows=32):
-        openvino = _check.extra("openvino", "openvino")
-        self.prefix = prefix
-        core = openvino.Core()
-        capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        openvino, core, capable = _started()
+        self.prefix, self.ids = prefix, Ids(prefix)
         self.precision = "bf16" if dtype == "bfloat16" and capable else "f32"
-        try:
+        with _unsuitable_at_errors():
             model, inputs, outputs = _converted(core, prefix)
             model, self.piece = _in_pieces(model, rows)
             self.ahead = rows // self.piece if self.piece else 1  # pieces a batch: it's whole batches that are begun ahead
             self.compiled = core.compile_model(model, "CPU", {
                 "PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self.precision})
-        except (RuntimeError, NotImplementedError, tf.errors.OpError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
-            raise Unsuitable(f"OpenVINO can't run the frozen part of this model ({reason}). Give engine=\"tensorflow\".") from error
         half = self.precision == "bf16" or any(layer.compute_dtype != "float32" for layer in prefix.layers)
         self.tolerance = TOLERANCE["bf16" if half else "f32"]
         self.inputs = _places(inputs, self.compiled.inputs)   # of the network's, among those of OpenVINO
         self.outputs = _places(outputs, self.compiled.outputs)
         self.tensor, self.kinds = openvino.Tensor, [port.get_element_type() for port in self.compiled.inputs]
-        self.checked = False
+        self.checked = self.delivered = False
 
     def run(self, batches, put):
         """Calls `put(token, features)` for each (token, x) of `batches`; features: a list of arrays `(batch, ...)`."""
         # without callbacks: one that ends after the last wait could let the network go from its own thread, which aborts
-        count = (self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + AHEAD) * self.ahead
-        free, waiting = [self.compiled.create_infer_request() for _ in range(count)], collections.deque()
+        with self._beginning():
+            count = (self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + AHEAD) * self.ahead
+            free, waiting = [self.compiled.create_infer_request() for _ in range(count)], collections.deque()
         try:
             for token, x in batches:
                 batch = _Batch(token, [*map(np.ascontiguousarray, inputs_of(self.prefix, x))], [None] * len(self.outputs))
+                self.ids.check(batch.inputs)
                 for start in range(0, batch.rows, self.piece or batch.rows):
                     if not free:
                         free.append(self._delivered(waiting, put))
                     arrays = batch.piece(start, self.piece)
-                    for place, tensor in self._tensors(arrays).items():
-                        free[-1].set_input_tensor(place, tensor)
-                    free[-1].start_async()
+                    with self._beginning():
+                        for place, tensor in self._tensors(arrays).items():
+                            free[-1].set_input_tensor(place, tensor)
+                        free[-1].start_async()
                     waiting.append((free.pop(), batch, start, arrays))  # the arrays are read until it's done
             while waiting:
                 self._delivered(waiting, put)
         finally:
             for request, *_ in waiting:
-                request.wait()
+                with contextlib.suppress(RuntimeError):  # what ended it is told, and not what ended because of it
+                    request.wait()
+
+    def _beginning(self):
+        """Context: errors of OpenVINO let another engine try, until something was handed over."""
+        return contextlib.nullcontext() if self.delivered else _unsuitable_at_errors()
 
     def _delivered(self, waiting, put):
         """Takes what was begun first, hands over the batch that is whole then, and returns the request.
@@ -89,10 +94,12 @@ class OpenVINOEngine:
         """
         self.checked = self.checked or self._check(waiting[0][-1])
         request, batch, start, _ = waiting.popleft()
-        request.wait()
+        with self._beginning():
+            request.wait()
         for number, place in enumerate(self.outputs):
             batch.put(number, start, self._array(request.get_output_tensor(place).data, place))
         if start + (self.piece or batch.rows) >= batch.rows:
+            self.delivered = True
             put(batch.token, batch.features)
         return request
 
@@ -104,7 +111,8 @@ class OpenVINOEngine:
         except (ValueError, tf.errors.OpError) as error:
             raise Unsuitable("The frozen part of this model takes no single row, so OpenVINO's features can't be compared with "
                              "Keras's. Give engine=\"tensorflow\".") from error
-        found = self.compiled(self._tensors(arrays if self.piece else row))
+        with self._beginning():
+            found = self.compiled(self._tensors(arrays if self.piece else row))
         for place, array in zip(self.outputs, wanted):
             array = array.astype("float32")
             largest = np.abs(array).max(initial=0.0)
@@ -123,6 +131,32 @@ class OpenVINOEngine:
         """Arrays as inputs in the same memory, which OpenVINO's own way from arrays would copy: those of tf.data are read-only."""
         return {place: self.tensor(array.view("uint16") if array.dtype == BFLOAT16 else array, array.shape, self.kinds[place])
                 for place, array in zip(self.inputs, arrays) if place is not None}
+
+
+def _started():
+    """Returns the package, its `Core`, and whether the processor has bfloat16."""
+    try:
+        openvino = _check.extra("openvino", "openvino")
+        core = openvino.Core()
+        return openvino, core, "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except ImportError as error:
+        raise Missing(str(error)) from error
+    except Exception as error:  # of whatever kind a broken installation raises
+        raise Unsuitable(f"OpenVINO is installed, but doesn't start ({_reason(error)}). Give engine=\"tensorflow\".") from error
+
+
+@contextlib.contextmanager
+def _unsuitable_at_errors():
+    """Context: what OpenVINO can't do, another engine may."""
+    try:
+        yield
+    except (RuntimeError, tf.errors.OpError) as error:
+        raise Unsuitable(f"OpenVINO can't run the frozen part of this model ({_reason(error)}). "
+                         "Give engine=\"tensorflow\".") from error
+
+
+def _reason(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
 
 
 @dataclasses.dataclass

@@ -1,6 +1,7 @@
 """Which engine runs a network."""
 
 import importlib.util
+import re
 import sys
 import types
 
@@ -12,6 +13,7 @@ import keras_transfer as kt
 from keras_transfer.store.engines.choosing import ENGINES, candidates
 from keras_transfer.store.engines.openvino import OpenVINOEngine
 from keras_transfer.store.engines.tensorflow import TensorFlowEngine
+from keras_transfer.store.engines.unsuitable import Unsuitable
 from support import pixels
 
 
@@ -45,3 +47,28 @@ def test_openvino_that_is_not_installed_is_named_with_its_extra(monkeypatch, sma
     kt.freeze(model)
     with pytest.raises(ImportError, match=r'pip install "keras-transfer\[openvino\]"'):
         kt.cache_features(model, (pixels(4), np.zeros(4, "int32")), store=kt.Store(engine="openvino"))
+
+
+@pytest.mark.parametrize("content, said", [
+    ("raise ImportError('libopenvino.so is not there')",
+     r'openvino is needed here and can\'t be imported \(libopenvino.so is not there\).*install "keras-transfer\[openvino\]"'),
+    ("raise AttributeError('half of it is there')", r"OpenVINO is installed, but doesn't start \(half of it is there\)"),
+    ("", "OpenVINO is installed, but doesn't start .*Core"),
+    ("def Core(): raise RuntimeError('no plugins.xml')", r"OpenVINO is installed, but doesn't start \(no plugins.xml\)"),
+    ("class Core:\n def get_property(self, *_): raise RuntimeError('no CPU')", r"OpenVINO is installed, .*\(no CPU\)"),
+])
+def test_a_broken_installation_is_passed_over_by_auto(monkeypatch, tmp_path, small_backbone, capsys, content, said):
+    (tmp_path / "openvino.py").write_text(content)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    del sys.modules["openvino"]
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [])
+    x, y = pixels(4), np.zeros(4, "int32")
+    model = kt.attach(small_backbone(), kt.heads.Classifier(2))
+    kt.freeze(model)
+    features, _ = kt.cache_features(model, (x, y), verbose=1)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "OpenVINO" in line or "openvino" in line]
+    assert re.match(f"{said}.* TensorFlow runs it.$", line) and len(list(features)) == 1
+    assert kt.features(model, (x, y))[0].shape == (4, 12)
+    with pytest.raises(ImportError if "ImportError" in content else Unsuitable, match=said):
+        kt.features(model, (x, y), store=kt.Store(engine="openvino"))

@@ -199,3 +199,43 @@ def test_what_openvino_can_not_convert_is_refused(tmp_path):
     backbone = kt.backbone(f"hub:{saved_models.words(tmp_path / 'hub', tmp_path)}")
     with pytest.raises(Unsuitable, match='can\'t run the frozen part of this model .* Give engine="tensorflow"'):
         OpenVINOEngine(backbone)
+
+
+def test_ids_that_no_row_of_an_embedding_has_are_refused():
+    """OpenVINO would give zeros for them, and the first row alone is compared."""
+    inputs = keras.Input((3,), dtype="int32")
+    prefix = keras.Model(inputs, keras.layers.Embedding(100, 4, name="tokens")(inputs))
+    right, wrong = (np.array([[1, 2, 3], [4, -1, last]]) for last in (99, 150))
+    engine = OpenVINOEngine(prefix)
+    np.testing.assert_allclose(results(engine, [(0, right)])[0][0], prefix(right), atol=1e-6)
+    with pytest.raises(ValueError, match="hold the id 150, and the embedding 'tokens' has 100") as raised:
+        results(engine, [(0, right), (1, wrong)])
+    assert not isinstance(raised.value, Unsuitable)  # another engine refuses them as well
+
+
+def failing(monkeypatch, after):
+    """Lets OpenVINO fail from the call number `after` on."""
+    given, calls = OpenVINOEngine._tensors, []
+
+    def tensors(self, arrays):
+        calls.append(1)
+        if len(calls) > after:
+            raise RuntimeError("no memory\nat all")
+        return given(self, arrays)
+
+    monkeypatch.setattr(OpenVINOEngine, "_tensors", tensors)
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_what_fails_before_anything_was_handed_over_lets_another_engine_try(small_backbone, monkeypatch, after):
+    failing(monkeypatch, after)
+    with pytest.raises(Unsuitable, match=r'can\'t run the frozen part of this model \(at all\)\. Give engine="tensorflow"'):
+        results(OpenVINOEngine(small_backbone()), [(k, pixels(2)) for k in range(3)])
+
+
+def test_what_fails_later_is_an_error(small_backbone, monkeypatch):
+    engine = OpenVINOEngine(small_backbone())
+    results(engine, [(0, pixels(2))])
+    failing(monkeypatch, 1)
+    with pytest.raises(RuntimeError, match="no memory"):
+        results(engine, [(k, pixels(2)) for k in range(3)])
