@@ -113,4 +113,6 @@ def test_a_network_that_takes_no_single_row_is_not_taken_for_one_that_refuses_id
                 raise ValueError("one row alone")
             return self.find(x % 5)
 
-    Ids(network(Pairs())).check([ids(7, 8)])
+    checked = Ids(network(Pairs()))
+    checked.check([ids(7, 8)])
+    assert checked.right == {0: (-5, 8)}
