@@ -13,6 +13,10 @@ from .heads.head import class_names
 from .masking import masked_in
 
 
+class Fault(ValueError):
+    """What ends the training of a learner: a loss that is no number, or a head that nothing was learnt for."""
+
+
 def check_data(model, dataset, argument, labelled=()):
     """Refuses data whose labels don't fit the heads of `model`, and returns them in the form that Keras takes.
 

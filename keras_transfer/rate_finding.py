@@ -6,6 +6,7 @@ import numpy as np
 
 from . import _check, _compat
 from .assembling import objectives
+from .fitting import Fault
 from .replicating import share_accumulated
 
 _STOP_AT = 4.0  # times the lowest loss: from there on it only gets worse
@@ -57,6 +58,9 @@ def find_learning_rate(model, dataset, *, lowest=1e-6, highest=1.0, steps=100):
     try:
         _run_at_once(model, 1)  # the rate moves between calls only
         model.fit(dataset.repeat(), steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0, callbacks=[sweep])
+    except Fault:  # of a learner, which looks at what each step and a whole epoch give: the test is over, as for a plain model
+        if len(sweep.losses) < 3:
+            raise
     finally:
         _run_at_once(model, at_once)
         for variable, value in before:

@@ -95,8 +95,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
             set_flags(model)
         tuning.check_phases(trained, plan)
     if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
-        raise ValueError("BackupAndRestore counts the epochs of one `fit`, and here each phase is one. Leave it out, and give a "
-                         "`directory`: a run that was killed goes on from there.")
+        raise ValueError("BackupAndRestore counts the epochs of one `fit`, and here each phase is one. Leave it out, and give "
+                         "a `directory`: a run that was killed goes on from there.")
     for part, argument in ((train, "train"), (validation, "validation")):
         if is_endless(part):
             raise ValueError(f"`{argument}` has no end, so that an epoch would have none. Leave `repeat()` out.")
@@ -105,8 +105,8 @@ def fine_tune(model, train, validation=None, *, head_epochs=5, epochs=5, last=No
     directory, watched = agreed(directory, callbacks, strategy)
     cache = _cache(cache, trained, watched, deterministic)
     if cache is not None and any(isinstance(callback, GradualUnfreezing) for callback in callbacks):
-        raise ValueError("GradualUnfreezing trains in the end what the features would be computed from, so that they can't be kept. "
-                         "Leave `cache` out.")
+        raise ValueError("GradualUnfreezing trains in the end what the features would be computed from, so that they can't be "
+                         "kept. Leave `cache` out.")
     if deterministic:
         import tensorflow as tf
 

@@ -120,3 +120,16 @@ def test_an_optimizer_that_scales_the_loss_is_left_as_it_was(model, dataset):
     kt.find_learning_rate(model, dataset, steps=10)
     assert len(model.optimizer.variables) == len(before)
     assert all(np.array_equal(a, v.numpy()) for a, v in zip(before, model.optimizer.variables))
+
+
+def test_a_learner_s_test_ends_as_that_of_a_plain_model(small_backbone):
+    """At a rate that is far too high, and where the steps of the test don't reach a label of a head."""
+    x, y = colour_task(64)
+    rare = np.where(np.arange(64) < 60, -1, y)
+    heads = {"colour": kt.heads.Classifier(3), "rare": kt.heads.Classifier(3)}
+    learner = kt.MultiTask(kt.attach(small_backbone(), heads), kt.multitask.PCGrad())
+    data = tf.data.Dataset.from_tensor_slices((x, {"colour": y, "rare": rare})).batch(4)
+    assert len(kt.find_learning_rate(learner, data, steps=10).losses) == 10
+    learner.compile(optimizer=keras.optimizers.SGD(), **kt.objectives(learner.model))
+    found = kt.find_learning_rate(learner, data, lowest=1e-3, highest=1e30, steps=40)
+    assert 3 <= len(found.losses) < 40 and np.isfinite(found.suggestion)

@@ -3,6 +3,8 @@ import re
 
 import tensorflow as tf
 
+from ..fitting import Fault
+
 _MARK = "keras_transfer fault"
 _ADVICE = ("No weight was trained by that step. The rate may be too high (kt.find_learning_rate suggests one), or the data "
            "hold NaN.")
@@ -79,7 +81,7 @@ class Faults:
         what = ([f"The loss of task {task!r} is" for task in self.tasks] + [
             "The loss of the layers (regularizers, `add_loss`) is", "Products of the tasks' gradients are", "Gradients are"])[which]
         where = f"batch {batch}" if self.epoch is None else f"batch {batch} of epoch {self.epoch}"
-        return ValueError(f"{what} NaN or infinite in {where}. {_ADVICE}")
+        return Fault(f"{what} NaN or infinite in {where}. {_ADVICE}")
 
 
 def squares_of(gradients):

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from .. import _check, _compat
-from ..fitting import check_data, needed_by
+from ..fitting import Fault, check_data, needed_by
 from ..network import Network, check_keys, told_apart, trainable_flags
 from .faults import Faults
 from .losses import TaskLosses
@@ -157,7 +157,7 @@ class _Epochs(keras.callbacks.Callback):
             raise ValueError("The data gave no batch at all: there is nothing to train on.")
         lacking = [task for task, count in zip(self.model.tasks, self.model.labelled.numpy()) if not count]
         if lacking:
-            raise ValueError(f"In a whole epoch no label was seen for the head {lacking[0]!r}. Give it labels, or make the model "
+            raise Fault(f"In a whole epoch no label was seen for the head {lacking[0]!r}. Give it labels, or make the model "
                              "without it.")
         if self.model.weighting is not None:
             self.model.weighting.on_epoch_end()
