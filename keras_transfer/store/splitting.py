@@ -113,7 +113,8 @@ class _Cut:
         def call(*args, **kwargs):
             training = kwargs.get("training")
             if is_inlined(operation) and not (self.rests and training is False):
-                self.lost_mask |= kwargs.get("mask") is not None  # another tensor, which would have to cross beside the first
+                # another tensor, which would have to cross beside the first
+                self.lost_mask |= any(mask is not None for mask in keras.tree.flatten(kwargs.get("mask")))
                 return self.run(operation, with_masks(*args, **kwargs), training=training)
             self.operations.append(operation)
             given = [t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
