@@ -1,7 +1,8 @@
 """The same training on one device, on two replicas or on two workers, in processes of their own.
 
 python replicas.py HOW WHAT ... runs functions of this module by name and prints what they return as one line of JSON.
-HOW: "one"; "two", a `MirroredStrategy` over two processors; "workers", what `TF_CONFIG` says.
+HOW: "one"; "two", a `MirroredStrategy` over two processors; "found", the same by `kt.strategy`, which takes them for GPUs;
+"workers", what `TF_CONFIG` says.
 """
 
 import contextlib
@@ -450,6 +451,39 @@ def chief_alone(folder):
     return {"losses": losses, "told": told}
 
 
+def reported(folder):
+    """A run folder and a page, written to where only this worker looks; how many rows were counted, of photos and of arrays."""
+    import tensorflow as tf
+
+    import keras_transfer as kt
+    from keras_transfer import distributing, evaluating, running
+
+    number, _ = distributing.position(tf.distribute.get_strategy())
+
+    def run(model):
+        train, valid, labels = kt.data.photos(f"{folder}/photos", size=16, batch_size=8, validation=0.3)
+        history = kt.fine_tune(model, train, valid, head_epochs=2, epochs=0, seed=1, verbose=0)
+        running.write_run(f"{folder}/{number}/run", model, labels=labels, history=history,
+                          config={**dict.fromkeys(running.NEEDED), "seed": 1})
+        page = kt.report(model, valid, f"{folder}/{number}/report.html", history=history).path
+        seen = [evaluating.scores(model, data)[0][0] for data in (valid, task(33))]
+        return {"labels": [row["labels"] for row in seen], "value": [row["value"] for row in seen], "path": str(page),
+                "loss": history.history["loss"], "predict": model.predict(task(5)[0], verbose=0).tolist()}
+
+    return distributing.outside_scope(run)(attached())
+
+
+def one_of_a_kind(_=None):
+    """What `kt.strategy` gives in a process that is in its scope already."""
+    import tensorflow as tf
+
+    import keras_transfer as kt
+
+    here = tf.distribute.get_strategy()
+    return {"same": [kt.strategy(kind) is here for kind in ("auto", "mirrored", "auto")], "kind": type(here).__name__,
+            "replicas": here.num_replicas_in_sync}
+
+
 def weightings():
     """Of each kind of weighting one: how it's made, and at what layer it looks."""
     import keras_transfer as kt
@@ -471,6 +505,33 @@ def every_weighting():
 
 def every_task(_=None):
     return tasks(made=every_weighting())
+
+
+def drawn(_=None):
+    """Methods that draw, made outside of the scope: all replicas have to draw the same, and each step once."""
+    import random
+
+    import keras
+
+    import keras_transfer as kt
+    from keras_transfer.distributing import outside_scope
+    from multitask import small
+
+    def run(model, make):
+        learner = kt.MultiTask(model, make())
+        with model.distribute_strategy.scope():
+            learner.compile(optimizer=keras.optimizers.SGD(0.1), **kt.objectives(model))
+        logs = learner.fit(*small.data(48), batch_size=16, epochs=2, shuffle=False, verbose=0).history
+        return {**logs, "weights": flat(model), "state": learner.weighting.generator.state.numpy().tolist()}
+
+    found = {}
+    for name in ("RLW", "GradDrop", "PCGrad", "GradVac"):
+        method = getattr(kt.multitask, name)
+        found[name] = outside_scope(run)(small.network(), lambda: method(seed=1))
+    model = small.network()
+    random.seed(os.getpid())  # Keras draws seeds there
+    found["without a seed"] = outside_scope(run)(model, kt.multitask.RLW)
+    return found
 
 
 FEW = ("none", "PCGrad", "Uncertainty")
@@ -645,7 +706,19 @@ def strategy(how):
         return kt.strategy("auto")
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    if how == "found":
+        take_processors_for_gpus()
+        return kt.strategy("auto")
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def take_processors_for_gpus():
+    """Patches where this package, and where `MirroredStrategy`, looks for devices."""
+    import tensorflow as tf
+    from tensorflow.python.framework import config
+
+    found = config.list_logical_devices
+    tf.config.list_logical_devices = config.list_logical_devices = lambda kind=None: found("CPU" if kind == "GPU" else kind)
 
 
 def main(how, *what):

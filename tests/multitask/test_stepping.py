@@ -948,6 +948,30 @@ def test_two_replicas_train_as_one_by_every_method():
     trained_alike(two["every_task"], one)
 
 
+@pytest.mark.slow
+def test_two_workers_train_as_one_by_every_method():
+    """Those that draw draw the same on each: the states of their seeds are weights, and begin alike."""
+    first, second = replicas.run("workers", "every_task", count=2, timeout=1500)
+    one = replicas.every_task()
+    assert set(one) == set(EVERY)
+    assert first == second  # all are of one mind, to the bit
+    for name in one:
+        for key, wanted in one[name].items():
+            apart = np.abs(np.subtract(first["every_task"][name][key], wanted)).max(initial=0.0)
+            assert apart <= 1e-5 * max(1.0, np.abs(wanted).max(initial=0.0)), (name, key, apart)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how, count", [("two", 1), ("workers", 2)])
+def test_methods_that_draw_draw_once_a_step_wherever_they_are_made(how, count):
+    said = [worker["drawn"] for worker in replicas.run(how, "drawn", count=count)]
+    one = replicas.drawn()
+    assert said[0] == said[-1]  # the chief's seed is that of all workers, where none is given
+    assert said[0].pop("without a seed")["state"][1] == one.pop("without a seed")["state"][1] > 0
+    trained_alike(said[0], one, tolerance=1e-5)
+    assert one["RLW"]["weights"] != one["PCGrad"]["weights"]
+
+
 def trained_alike(two, one, tolerance=None):
     rtol, atol = (2e-3, 2e-5) if tolerance is None else (tolerance, tolerance)
     for name in one:

@@ -25,10 +25,11 @@ class GradDrop(GradientCombination):
         >>> learner = kt.MultiTask(model, kt.multitask.GradDrop())
     """
 
+    draws = True
+
     def __init__(self, seed=None, **options):
         super().__init__(**options)
         self.seed = seed
-        self.generator = keras.random.SeedGenerator(seed)
 
     def combine(self, gradients, losses, present):
         return [self._combined(_present(gradient, present)) for gradient in gradients]

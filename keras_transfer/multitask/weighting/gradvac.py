@@ -29,10 +29,11 @@ class GradVac(Weighting):
         >>> learner = kt.MultiTask(model, kt.multitask.GradVac())
     """
 
+    draws = True
+
     def __init__(self, beta=0.01, seed=None, **options):
         super().__init__(**options)
         self.beta, self.seed = _check.share(beta, "beta"), seed
-        self.generator = keras.random.SeedGenerator(seed)
 
     def build(self, tasks, shapes=()):
         self.targets = self.add_weight(shape=(tasks, tasks), initializer="zeros", trainable=False, name="targets",

@@ -25,10 +25,11 @@ class PCGrad(Weighting):
         >>> learner = kt.MultiTask(model, kt.multitask.PCGrad())
     """
 
+    draws = True
+
     def __init__(self, seed=None, **options):
         super().__init__(**options)
         self.seed = seed
-        self.generator = keras.random.SeedGenerator(seed)
 
     def call(self, losses, gramian, present):
         gramian = tf.where(present[:, None] & present[None, :], gramian, 0.0)

@@ -24,12 +24,11 @@ class RLW(Weighting):
         >>> learner = kt.MultiTask(model, kt.multitask.RLW(seed=1))
     """
 
-    needs_gramian = False
+    needs_gramian, draws = False, True
 
     def __init__(self, seed=None, **options):
         super().__init__(**options)
         self.seed = seed
-        self.generator = keras.random.SeedGenerator(seed)
 
     def call(self, losses, gramian, present):
         z = keras.random.normal((self.tasks,), seed=self.generator)

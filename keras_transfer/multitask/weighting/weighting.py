@@ -23,6 +23,8 @@ class Weighting(keras.layers.Layer):
             normalization in training sees it alone, and losses of layers (`add_loss`) are the mean of both.
         keeps_gradients: whether `combine` keeps something of the shape of the shared variables, so that it can't be used
             at features, whose number changes with the batch.
+        draws: whether `build` makes `generator`, a `keras.random.SeedGenerator` of `self.seed`. What is made before it isn't
+            in the scope that the learner trains in: replicas would share its state, and each would draw by itself.
         most: the largest number of tasks that the method was tested with; None: any.
         tasks: the number of tasks, known from `build` on.
 
@@ -30,7 +32,7 @@ class Weighting(keras.layers.Layer):
         **options: `name` and `trainable` of a Keras layer.
     """
 
-    needs_gramian, parts, keeps_gradients, most = True, 1, False, None
+    needs_gramian, parts, keeps_gradients, draws, most = True, 1, False, False, None
 
     def __init__(self, **options):
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
@@ -46,6 +48,8 @@ class Weighting(keras.layers.Layer):
         if self.most is not None:
             no_larger(tasks, type(self).__name__, self.most)
         self.tasks, self.shapes = int(tasks), [tuple(shape) for shape in shapes]
+        if self.draws:
+            self.generator = keras.random.SeedGenerator(self.seed)
         super().build(None)
 
     @property
