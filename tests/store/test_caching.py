@@ -3,6 +3,7 @@
 import errno
 import gc
 import json
+import os
 import pathlib
 import random
 import shutil
@@ -19,6 +20,7 @@ import tensorflow as tf
 
 import keras_transfer as kt
 import replicas
+from keras_transfer.data.streaming import AHEAD
 from keras_transfer.store import caching, filling, shards, sources
 from keras_transfer.store.engines.openvino import OpenVINOEngine
 from keras_transfer.store.engines.tensorflow import TensorFlowEngine
@@ -90,6 +92,34 @@ def test_features_stand_in_the_place_of_x(model):
     assert np.array_equal(labels, y) and labels.dtype == y.dtype
     np.testing.assert_allclose(tail(got), model(x), rtol=1e-5, atol=1e-6)
     assert {id(w) for w in tail.weights} < {id(w) for w in model.weights}
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="the system doesn't tell which pages are mapped")
+def test_a_shuffled_batch_touches_the_pages_of_its_rows(tmp_path):
+    """Also while some are read ahead: rows of 2 MB, of which the system may map as much around each."""
+    inputs = keras.Input((3,))
+    model, data = frozen(keras.Model(inputs, keras.layers.Dense(1 << 19)(inputs)), 2), batches(numbers(32), 1)
+    cached(model, data, tmp_path)
+    features = cached(model, data, tmp_path, shuffle=True)  # the store is there, and only opened
+    assert mapped(tmp_path)[0] == 0
+    one = iter(features)
+    next(one)
+    touched, size = mapped(tmp_path)
+    print(f"{touched / 2**20:.1f} of {size / 2**20:.1f} MB are touched")
+    assert size >> 20 == 64 and 2 <= touched >> 20 <= 4 * (1 + AHEAD) < 32
+    assert len(list(one)) == 31 and mapped(tmp_path)[0] > 0.99 * size
+
+
+def mapped(folder):
+    """How many bytes of the features in a folder this process has touched, and how many there are."""
+    total = {"Rss:": 0, "Size:": 0}
+    for line in pathlib.Path("/proc/self/smaps").read_text().splitlines():
+        name, *rest = line.split()
+        if not name.endswith(":"):
+            counts = str(folder) in line and line.endswith("x0.npy")
+        elif counts and name in total:
+            total[name] += int(rest[0]) << 10
+    return tuple(total.values())
 
 
 def test_labels_and_weights_in_any_structure(model):
@@ -676,11 +706,17 @@ def contents(path):
     files = [p for p in sorted(path.rglob("*")) if p.is_file() and "lock" not in p.name]
     return {str(p.relative_to(path)): p.read_bytes() for p in files}
 
+def slow(path, array, write=shards._saved):
+    write(path, array[:len(array) // 2])
+    time.sleep(0.01)
+    return write(path, array)
+
 draw = random.Random(0)
 for number in range(KILLS):
     receiver, sender = os.pipe()
     child = os.fork()
     if child == 0:
+        shards._saved = slow  # of the time between two shards, most is that of one that is half written
         run(folder / str(number), 0.02, lambda: os.write(sender, b"1"))
         os._exit(0)
     os.read(receiver, 1)
@@ -709,6 +745,7 @@ def test_killed_at_twenty_points_it_goes_on_to_the_same_bits(tmp_path):
     assert len(told) == 20 and all(same for *_, same in told)
     assert all(reused == 32 * whole for whole, reused, *_ in told)
     assert len({whole for whole, *_ in told}) > 8 and sum(whole for whole, *_ in told) > 100
+    assert sum(left for *_, left, _ in told) > 0
 
 
 MEMORY = """

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_transfer.data.streaming import AHEAD
 from keras_transfer.store import reading
+from keras_transfer.store import shards as module
 from keras_transfer.store.shards import BFLOAT16, Layout, Shards
 from keras_transfer.store.sources import Passes
 
@@ -20,17 +22,17 @@ class _Passes(Passes):
         self.__dict__.update(attributes)
 
 
-def store(path, views=1, dtype="float32", order=None):
+def store(path, views=1, dtype="float32", order=None, count=COUNT):
     """Row k of view v holds k + 100 v, its label k; `order` says which row is written where."""
     columns = {"x0": ((2,), np.dtype(dtype)), "y0": ((), np.dtype("int64")), "id": ((), np.dtype("int64"))}
     shards = Shards(path, Layout("k", columns, ROWS, views))
     for view in range(views):
-        ids = np.arange(COUNT) if order is None else order[view]
-        for shard in shards.numbers(COUNT):
+        ids = np.arange(count) if order is None else order[view]
+        for shard in shards.numbers(count):
             part = ids[shard * ROWS : (shard + 1) * ROWS]
             x = np.repeat(part + 100 * view, 2).reshape(-1, 2).astype(dtype)
             shards.write(view, shard, {"x0": x, "y0": part, "id": part})
-    shards.finish([COUNT] * views)
+    shards.finish([count] * views)
     return shards
 
 
@@ -38,9 +40,9 @@ def source(info=None, kind=types.SimpleNamespace, spec=(0, tf.TensorSpec((None,)
     return kind(info=info, batch_size=4, spec=spec, rest=spec[1:] if isinstance(spec, tuple) else ())
 
 
-def made(shards, source, shuffle=False, dtype="float32", views=1):
+def made(shards, source, shuffle=False, dtype="float32", views=1, count=COUNT):
     outputs = [keras.KerasTensor((None, 2), dtype=dtype)]
-    return reading.dataset(shards, [COUNT] * views, source, outputs, shuffle)[:2]
+    return reading.dataset(shards, [count] * views, source, outputs, shuffle)[:2]
 
 
 def rows(dataset):
@@ -67,6 +69,41 @@ def test_shuffled_by_seed_and_epoch(tmp_path):
     info = types.SimpleNamespace(seed=1, epoch=tf.Variable(0))
     other, _ = made(shards, source(info))  # the set's own seed, and its order also where no shuffling is asked for
     assert sorted(rows(other)) == list(range(COUNT)) and rows(other) != first
+
+
+class Noted:
+    """The rows of a shard, of which any can be asked for by their numbers, and nothing else; notes which were."""
+
+    def __init__(self, array, first, asked):
+        self.array, self.first, self.asked = array, first, asked
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __getitem__(self, numbers):
+        self.asked.extend((self.first + numbers).tolist())
+        return self.array[numbers]
+
+
+def test_a_batch_reads_its_own_rows_and_those_of_the_batches_made_ahead(tmp_path, monkeypatch):
+    """Shuffled over all shards; an epoch reads every row once."""
+    opened, asked = module._mapped, {"x0": [], "y0": []}
+
+    def noted(path, dtype):
+        array, mapped = opened(path, dtype)
+        return Noted(array, int(path.parent.name.split("-")[1]) * ROWS, asked[path.stem]), mapped
+
+    monkeypatch.setattr(module, "_mapped", noted)
+    count = 25 * ROWS
+    dataset, epoch = made(store(tmp_path, count=count), source(), shuffle=True, count=count)
+    assert not any(asked.values())
+    order = np.concatenate([y for _, y in dataset.as_numpy_iterator()]).tolist()
+    for numbers in asked.values():
+        assert sorted(numbers) == list(range(count))
+        numbers.clear()
+    epoch.assign(0)
+    _, first = next(iter(dataset))
+    assert first.numpy().tolist() == order[:4] and np.ptp(np.array(order[:4]) // ROWS) > 0
+    for numbers in map(list, asked.values()):
+        assert set(order[:4]) <= set(numbers) <= set(order[:4 * (1 + AHEAD)]) and len(set(numbers)) == len(numbers)
 
 
 def test_views_take_turns(tmp_path):

@@ -9,6 +9,7 @@ import keras_transfer as kt
 from keras_transfer.store.engines import openvino as module
 from keras_transfer.store.engines.openvino import OpenVINOEngine
 from keras_transfer.store.engines.unsuitable import Unsuitable
+from keras_transfer.store.shards import BFLOAT16
 from support import pixels
 
 openvino = pytest.importorskip("openvino")
@@ -38,15 +39,55 @@ def test_features_in_float32_are_close(small_backbone):
 
 
 def test_the_precision_is_that_of_the_store_and_bfloat16_costs_little(small_backbone):
-    backbone = small_backbone()
-    engine = OpenVINOEngine(backbone, "bfloat16")
-    share = off(backbone, pixels(20), engine)[0]
-    whole = OpenVINOEngine(backbone)
-    assert whole.precision == "f32"
+    backbone, capable = small_backbone(), "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    engine, whole = OpenVINOEngine(backbone, "bfloat16"), OpenVINOEngine(backbone)
+    assert engine.precision == ("bf16" if capable else "f32") and whole.precision == "f32"
     for each in (engine, whole):  # the processor's default isn't asked
         told = each.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         assert told == each.precision
-    assert 1e-4 < share < 0.03 if engine.precision == "bf16" else share < 1e-4
+    share = off(backbone, pixels(20), engine)[0]
+    assert 1e-4 < share < 0.03 if capable else share < 1e-4
+
+
+@pytest.fixture
+def processor(monkeypatch):
+    """Makes the processor say that it computes in these types; returns the precisions that networks are compiled for then."""
+
+    def make(*types):
+        asked = []
+
+        class Core(openvino.Core):
+            def get_property(self, *names):
+                return list(types) if names[-1] == "OPTIMIZATION_CAPABILITIES" else super().get_property(*names)
+
+            def compile_model(self, model, device, options):
+                asked.append(options["INFERENCE_PRECISION_HINT"])
+                return super().compile_model(model, device, options)
+
+        monkeypatch.setattr(openvino, "Core", Core)
+        return asked
+
+    return make
+
+
+@pytest.mark.parametrize("types, precision", [(["FP32", "INT8", "BIN"], "f32"), (["FP32", "BF16"], "bf16")])
+def test_bfloat16_is_computed_in_where_the_processor_has_it(small_backbone, processor, types, precision):
+    asked = processor(*types)
+    engines = [OpenVINOEngine(small_backbone(), dtype) for dtype in ("bfloat16", "float32")]
+    assert [engine.precision for engine in engines] == asked == [precision, "f32"]
+
+
+def test_without_bfloat16_features_are_those_of_float32_rounded(small_backbone, processor):
+    """To the bit. What a processor computes in bfloat16 is something else."""
+    backbone, data = small_backbone(), (pixels(20), np.arange(20))
+    halves = kt.Store("bfloat16", "openvino")
+    computed, _ = kt.features(backbone, data, store=halves)
+    capable = OpenVINOEngine(backbone, "bfloat16").precision == "bf16"
+    asked = processor("FP32")
+    (found, _), (exact, _) = (kt.features(backbone, data, store=store) for store in (halves, kt.Store(engine="openvino")))
+    assert asked == ["f32", "f32"]
+    assert np.array_equal(found, exact.astype(BFLOAT16).astype("float32")) and not np.array_equal(found, exact)
+    assert np.array_equal(found, computed) != capable
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
