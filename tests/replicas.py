@@ -6,6 +6,7 @@ HOW: "one"; "two", a `MirroredStrategy` over two processors; "found", the same b
 """
 
 import contextlib
+import io
 import json
 import os
 import pathlib
@@ -484,6 +485,50 @@ def one_of_a_kind(_=None):
             "replicas": here.num_replicas_in_sync}
 
 
+def spread(folder):
+    """Features of photos in a cache of all workers, by engine: the files read for them, and the rows computed here."""
+    import tensorflow as tf
+
+    import keras_transfer as kt
+    from keras_transfer import distributing
+
+    read, file, several = [], tf.io.read_file, distributing.position(tf.distribute.get_strategy())[1]
+    note = lambda path: read.append(os.path.basename(path.decode())) or path  # noqa: E731
+    with patched(tf.io, "read_file", lambda path: file(tf.ensure_shape(tf.numpy_function(note, [path], tf.string), ()))):
+        model, train, expected = photo_task(folder)
+        found = {"before": read.copy(), "files": [os.path.basename(path) for path in kt.data.info(train).files]}
+        for engine in ("tensorflow", "openvino"):
+            read.clear()
+            computed = []
+            with patched(*counted(engine, computed)):
+                features, _ = kt.cache_features(model, train, f"{folder}/{engine}{several}", store=kt.Store(engine=engine),
+                                                verbose=0)
+            found[engine] = {"read": read.copy(), "computed": computed, "apart": apart(features, expected)}
+    return found
+
+
+def at_once(folder):
+    """Features that another process asks for in the same moment, by engine; who computes waits until the other is told."""
+    import hashlib
+
+    import keras_transfer as kt
+
+    model, train, expected = photo_task(folder)
+    found = {}
+    for engine in ("tensorflow", "openvino"):
+        place, computed = pathlib.Path(folder, engine), []
+        place.mkdir(exist_ok=True)
+        (place / f"ready{os.getpid()}").touch()
+        assert until(lambda: len(list(place.glob("ready*"))) == 2), "there is no other process"
+        wait = lambda told=place / "told": until(told.exists)  # noqa: E731
+        with contextlib.redirect_stdout(Said(place / "told")) as said, patched(*counted(engine, computed, wait)):
+            features, _ = kt.cache_features(model, train, f"{folder}/cache/{engine}", store=kt.Store(engine=engine), verbose=2)
+        digest = hashlib.sha256(b"".join(x.tobytes() + y.tobytes() for x, y in features.as_numpy_iterator())).hexdigest()
+        kt.data.info(features).epoch.assign(0)
+        found[engine] = {"computed": computed, "said": said.getvalue(), "digest": digest, "apart": apart(features, expected)}
+    return found
+
+
 def weightings():
     """Of each kind of weighting one: how it's made, and at what layer it looks."""
     import keras_transfer as kt
@@ -629,6 +674,60 @@ def attached(**options):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = options.get("synchronized", False)
     return model
+
+
+def photo_task(folder):
+    """A frozen model, the photos in `folder/photos`, and what features and labels are expected in their first epoch."""
+    import keras_transfer as kt
+
+    train, _, _ = kt.data.photos(f"{folder}/photos", size=16, validation=0.0)
+    model = attached()
+    kt.freeze(model)
+    return model, train, [(model.get_layer("backbone")(x, training=False).numpy(), y) for x, y in train.as_numpy_iterator()]
+
+
+def apart(features, expected):
+    """How far features are from the expected ones, beside the same labels."""
+    pairs = list(zip(features.as_numpy_iterator(), expected, strict=True))
+    assert all((y == wanted).all() for (_, y), (_, wanted) in pairs)
+    return max(float(abs(x - wanted).max()) for (x, _), (wanted, _) in pairs)
+
+
+def counted(engine, rows, begun=lambda: None):
+    """What to patch so that the numbers of all rows that an engine computes go to `rows`; `begun` is called after the first."""
+    from keras_transfer.store.engines.choosing import ENGINES
+
+    run = ENGINES[engine].run
+
+    def noted(batches):
+        for token, x in batches:
+            yield token, x
+            if not rows:
+                begun()
+            rows.extend(token[-1].tolist())
+
+    return ENGINES[engine], "run", lambda self, batches, put: run(self, noted(batches), put)
+
+
+class Said(io.StringIO):
+    """What is printed; `file` is made when it tells of another run."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.file = file
+
+    def write(self, text):
+        if "Another run" in text:
+            self.file.touch()
+        return super().write(text)
+
+
+def until(condition, seconds=60):
+    """Waits for what another process does; whether it has come."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
 
 
 def trained_from(last, norms=False, synchronized=False, steps_per_execution=1, optimizer="Adam", **options):

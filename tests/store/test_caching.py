@@ -855,6 +855,57 @@ def test_two_workers_of_one_cluster_compute_a_share_each(tmp_path):
     assert content(tmp_path / "killed") == content(tmp_path / "one")
 
 
+@pytest.fixture
+def many_photos(tmp_path):
+    """A folder with 300 of them, whose features are five shards of 64."""
+    for number, (photo, label) in enumerate(zip(*colour_task(300, seed=4))):
+        path = tmp_path / "photos" / "rgb"[label] / f"{number:03d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(tf.io.encode_jpeg(photo.astype("uint8")).numpy())
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_two_workers_read_and_compute_a_share_of_the_photos_each(many_photos):
+    """No photo is read by both, all are read by one, and the files written are those of one process, to the byte."""
+    alone = replicas.spread(many_photos)
+    told = [worker["spread"] for worker in replicas.run("workers", "spread", arguments=[many_photos], count=2)]
+    for engine in ("tensorflow", "openvino"):
+        shares = []
+        for number, worker in enumerate(told):
+            rows, read = worker[engine]["computed"], worker[engine]["read"]
+            print(engine, number, len(worker["before"]), "photos checked,", len(read), "read,", len(rows), "rows computed")
+            assert worker["files"] == alone["files"] and worker[engine]["apart"] < 1e-4
+            assert sorted(read) == sorted(worker["files"][row] for row in rows)  # each once, and none in vain
+            assert {row // 64 % 2 for row in rows} == {number}
+            shares.append(read)
+        assert not set(shares[0]) & set(shares[1]) and sorted(sum(shares, [])) == sorted(alone["files"])
+        assert sorted(alone[engine]["read"]) == sorted(alone["files"]) and alone[engine]["computed"] == list(range(300))
+        one, two = (content(many_photos / f"{engine}{count}") for count in (1, 2))
+        assert len(one) == 5 * 3 and one == two
+
+
+@pytest.mark.slow
+def test_two_processes_that_ask_at_once_compute_all_rows_once(many_photos, monkeypatch):
+    """One computes, the other waits and reads what the first has written."""
+    (many_photos / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(many_photos / "temporary"))
+    command = [sys.executable, replicas.__file__, "one", "at_once", str(many_photos)]
+    said = replicas.finish([*replicas.start(command), *replicas.start(command)], timeout=180)
+    told = [json.loads(text.splitlines()[-1])["at_once"] for text in said]
+    for engine in ("tensorflow", "openvino"):
+        one, other = (process[engine] for process in told)
+        assert sorted([one["computed"], other["computed"]], key=len) == [[], list(range(300))]
+        assert max(one["apart"], other["apart"]) < 1e-4 and one["digest"] == other["digest"]
+        for process in (one, other):
+            waits, computes = "Another run is filling" in process["said"], "Features:" in process["said"]
+            assert waits != computes and computes == bool(process["computed"])
+        (store,) = (many_photos / "cache" / engine).iterdir()
+        assert set(os.listdir(store)) - {".lock-0"} == {"store.json", *(f"0-{shard:06d}" for shard in range(5))}
+        assert {*map(len, map(os.listdir, store.glob("0-*")))} == {4}
+    assert not os.listdir(many_photos / "temporary")
+
+
 @pytest.mark.slow
 def test_workers_that_see_no_common_folder_compute_all_at_once(tmp_path):
     """Shards of the others can't come, so none of them waits: each has every row, in one pass."""

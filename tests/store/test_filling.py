@@ -3,20 +3,27 @@
 import contextlib
 import errno
 import functools
+import itertools
 import os
 import re
 import resource
+import sys
 import threading
 import time
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.store import filling
+import keras_transfer as kt
+from keras_transfer.data import streaming
+from keras_transfer.store import filling, shards, sources
+from keras_transfer.store.engines.choosing import ENGINES
 from keras_transfer.store.filling import Filler, size
 from keras_transfer.store.shards import Layout, Mapped, Shards, lock_of
 from keras_transfer.store.sources import source_of
+from support import pixels
 
 COLUMNS = {"x0": ((2,), np.dtype("float32")), "y0": ((), np.dtype("int64")), "id": ((), np.dtype("int64"))}
 ROWS, COUNT = 64, 500
@@ -259,6 +266,136 @@ def test_reading_computing_and_writing_overlap(tmp_path, monkeypatch):
     assert np.array_equal(everything(f.shards)[0], numbers()[0] * 2)
 
 
+class Order:
+    """What happens, one after the other; and what has to wait until something else has happened, in vain but once."""
+
+    def __init__(self, patience):
+        self.events, self.changed, self.patience = [], threading.Condition(), patience
+
+    def note(self, *event):
+        with self.changed:
+            self.events.append(event)
+            self.changed.notify_all()
+
+    def wait(self, *event):
+        with self.changed:
+            if not self.changed.wait_for(lambda: event in self.events, self.patience):
+                self.patience = 0
+
+
+def in_order(monkeypatch, folder, path, engine, patience=60.0):
+    """The order of what happens to 192 photos in 24 batches and 12 shards: by batch or shard, when it was.
+
+    No clock plays a part: a batch is handed over only when the one after the next has been decoded, and a shard is whole
+    on the disk only when a batch of the next one has come.
+    """
+    order, decoded, begun = Order(patience), [], itertools.count()
+    module = sys.modules[ENGINES[engine].__module__]
+    reader, put, write, inputs = streaming._reader, filling._Writer.put, Shards.write, module.inputs_of
+
+    def noted(row, photo):
+        with order.changed:
+            decoded.append(row // 8)
+            if decoded.count(row // 8) == 8:
+                order.note("decoded", row // 8)
+        return photo
+
+    def watched_reader(*arguments):
+        inner = reader(*arguments)
+
+        def read(row):
+            photo, label = inner(row)
+            return tf.ensure_shape(tf.numpy_function(noted, [row, photo], tf.float32), photo.shape), label
+
+        return read
+
+    def watched_put(self, shard, offset, *rest):
+        batch = 2 * shard + offset // 8
+        order.wait("decoded", min(batch + 2, 23))
+        if offset == 0 and shard:
+            order.wait("writing", shard - 1)
+        order.note("computed", batch)
+        put(self, shard, offset, *rest)
+
+    def watched_write(self, view, shard, arrays):
+        order.note("writing", shard)
+        write(self, view, shard, arrays)
+        order.wait("computed", min(2 * shard + 2, 23))
+        order.note("written", shard)
+
+    def watched_inputs(*arguments):
+        order.note("begun", next(begun))
+        return inputs(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(streaming, "_reader", watched_reader)
+        patch.setattr(filling._Writer, "put", watched_put)
+        patch.setattr(Shards, "write", watched_write)
+        patch.setattr(module, "inputs_of", watched_inputs)
+        patch.setattr(sources, "BATCH", 8)
+        patch.setattr(shards, "ROWS", 16)
+        patch.setattr(filling, "READ_AHEAD", 0)  # else so few photos are read while the engine is made
+        keras.utils.set_random_seed(0)
+        train = kt.data.photos(folder, size=16, validation=0.0)[0]
+        model = kt.attach(keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(4)]),
+                          kt.heads.Classifier(2))
+        kt.freeze(model)
+        kt.cache_features(model, train, path, store=kt.Store(engine=engine), verbose=0)
+    assert len(set(order.events)) == len(order.events) == 3 * 24 + 2 * 12
+    print(*(f"{what} {number}" for what, number in order.events), sep=", ")
+    return {event: when for when, event in enumerate(order.events)}
+
+
+def reading_goes_on(when):
+    """Whether each batch was handed over after the second next one was decoded; and not the whole set was decoded first."""
+    return all(when["decoded", k + 2] < when["computed", k] for k in range(22)) and when["computed", 0] < when["decoded", 23]
+
+
+def writing_goes_on(when):
+    """Whether beside each shard that was written a batch was computed."""
+    return all(when["writing", s] < when["computed", 2 * s + 2] < when["written", s] for s in range(11))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for number, photo in enumerate(pixels(192)):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number:03d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(tf.io.encode_jpeg(photo.astype("uint8")).numpy())
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
+def test_photos_are_decoded_and_shards_written_while_an_engine_computes(photos, tmp_path, monkeypatch, engine):
+    when = in_order(monkeypatch, photos, tmp_path / "cache", engine)
+    assert reading_goes_on(when) and writing_goes_on(when)
+    ahead = [when["begun", k + 1] < when["computed", k] for k in range(23)]  # several at once, or one after the other
+    assert all(ahead) if engine == "openvino" else not any(ahead)
+
+
+def test_what_does_one_thing_after_the_other_does_not_pass_for_overlapping(photos, tmp_path, monkeypatch):
+    """The control: photos that are decoded when they are asked for, and a writer that the engine waits for."""
+    def on_demand(self, view, shards, rows):
+        read = streaming._reader(*self.info.reader.args[:3])
+        for start in range(0, self.count, self.step):
+            ids = np.arange(start, start + self.step)
+            x, y = map(np.stack, zip(*map(read, ids)))
+            yield start // rows, start % rows, x, [y], ids
+
+    def at_once(self, shard):
+        self._save(shard, self.open.pop(shard))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sources.Rows, "batches", on_demand)
+        when = in_order(monkeypatch, photos, tmp_path / "reading", "tensorflow", patience=1.0)
+        assert not reading_goes_on(when)
+        assert all(when["computed", k] < when["decoded", k + 1] for k in range(23))
+    monkeypatch.setattr(filling._Writer, "_write", at_once)
+    when = in_order(monkeypatch, photos, tmp_path / "writing", "tensorflow", patience=1.0)
+    assert not writing_goes_on(when)
+    assert all(when["written", s] < when["computed", 2 * s + 2] for s in range(11))
+
+
 @pytest.mark.parametrize("limit, read", [(1 << 27, 16), (3000, 4), (0, 1)])
 def test_while_the_engine_is_made_photos_are_read_up_to_a_limit(tmp_path, monkeypatch, limit, read):
     """Batches of 32 rows: 256 bytes of x, of labels and of numbers each, and where they begin."""
@@ -297,6 +434,31 @@ def test_what_it_weighs_and_takes_is_told_once(tmp_path, monkeypatch, capsys):
     filler(tmp_path / "c", Engine(0.05), verbose=1).fill()
     told = capsys.readouterr().out
     assert re.search(r"about \d+ s", told) and "500/500" in told  # 16 batches of 0.05 s
+
+
+@pytest.mark.parametrize("wait", [0.11, 0.37])
+def test_weight_and_time_are_told_from_the_first_batches_and_come_true(tmp_path, monkeypatch, wait):
+    """16 batches of a known pace, in 8 shards; for one pace the other's time would be out of bounds."""
+    class Wide(Engine):
+        def run(self, batches, put):
+            super().run(batches, lambda token, features: put(token, [np.tile(features[0], (1, 1000))]))
+
+    def say(text):
+        told.append((text, engine.rows, len(list(tmp_path.glob("0-*"))), time.monotonic() - began))
+
+    monkeypatch.setattr(filling, "_MEASURED", 3.5 * wait)
+    engine, told = Wide(wait), []
+    wide = Layout("k", COLUMNS | {"x0": ((2000,), np.dtype("float32"))}, ROWS)
+    f = Filler(Shards(tmp_path, wide), source_of(numbers(), key="numbers"), lambda: engine, verbose=2)
+    f.say, began = say, time.monotonic()
+    f.fill()
+    took = time.monotonic() - began
+    ((text, rows, whole, after),) = told
+    weight, seconds = re.fullmatch(r"Features: (.*), about (\d+) s \(doubling, .*\)", text).groups()
+    print(f"{text}: after {after:.1f} of {took:.1f} s, {rows} of {COUNT} rows and {whole} of 8 shards")
+    assert rows < 0.45 * COUNT and whole <= 3 and after < 0.45 * took
+    assert weight == size(sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())) == "4.01 MB"
+    assert took / 2 < float(seconds) < took * 2
 
 
 def test_size_time_and_space_are_those_of_all_passes_together(tmp_path, monkeypatch, capsys):
