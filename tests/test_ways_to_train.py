@@ -107,7 +107,7 @@ def of_policy(policy):
         keras.config.set_dtype_policy("float32")
 
 
-def check(name, small_backbone, saved_model, policy="float32", steps_per_execution=1, gradient_accumulation_steps=None):
+def check_training(name, small_backbone, saved_model, policy="float32", steps_per_execution=1, gradient_accumulation_steps=None):
     with of_policy(policy):
         model, trained, x, labels = built(name, small_backbone, saved_model)
         kt.unfreeze(model)
@@ -141,19 +141,19 @@ def check_dtypes(model, x, labels, computed, halved):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", QUICK)
 def test_what_is_built_trains_in_this_way(name, way, small_backbone, saved_model):
-    check(name, small_backbone, saved_model, **WAYS[way])
+    check_training(name, small_backbone, saved_model, **WAYS[way])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ways", [("bfloat16", "several"), ("float16", "gathered")], ids="-".join)
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in QUICK])
 def test_all_else_that_is_built_trains_in_two_of_them_at_once(name, ways, small_backbone, saved_model):
-    check(name, small_backbone, saved_model, **WAYS[ways[0]], **WAYS[ways[1]])
+    check_training(name, small_backbone, saved_model, **WAYS[ways[0]], **WAYS[ways[1]])
 
 
 @pytest.mark.slow
 def test_a_learner_trains_in_three_of_them_at_once(small_backbone, saved_model):
-    check("PCGrad", small_backbone, saved_model, **WAYS["float16"], **WAYS["several"], **WAYS["gathered"])
+    check_training("PCGrad", small_backbone, saved_model, **WAYS["float16"], **WAYS["several"], **WAYS["gathered"])
 
 
 def test_every_head_and_way_of_sharing_is_among_them():
