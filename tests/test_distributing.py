@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -50,6 +51,16 @@ def test_a_process_has_one_strategy_of_a_kind(monkeypatch, kind, name):
     calls = []
     monkeypatch.setattr(tf.distribute, name, lambda: calls.append(1) or object())
     assert kt.strategy(kind) is kt.strategy(kind) and calls == [1]
+
+
+@pytest.mark.slow
+def test_a_strategy_that_was_found_stays_the_same_and_trains_as_one_device(photo_folder):
+    """Two processors are taken for GPUs; so nothing is mocked but how they are found."""
+    (found,) = replicas.run("found", "one_of_a_kind", "tuned", arguments=[photo_folder])
+    assert found["one_of_a_kind"] == {"same": [True] * 3, "kind": "MirroredStrategy", "replicas": 2}
+    tuned, one = found["tuned"], replicas.tuned(photo_folder)
+    assert tuned["phase"] == one["phase"] == ["head"] * 2 + ["tune"] * 2 and tuned["loss"][-1] < tuned["loss"][0]
+    assert same(one, tuned, *(key for key in one if key != "phase")) > 1000
 
 
 @pytest.mark.parametrize("kind", ["mirored", "multi_worker:a", "auto:", None, 2])
@@ -159,6 +170,17 @@ def test_what_keras_does_on_replicas_is_not_that():
     assert np.allclose(np.average(drifted, 0, weights=[8, 7]), parts[0], atol=1e-5)  # each counts its rows
 
 
+@pytest.mark.slow
+def test_norms_that_see_the_shares_of_two_workers_end_alike():
+    """As on replicas: the mean of what each would have, in which each counts its rows; the control has them apart."""
+    said = replicas.run("workers", "norms", "norms_apart", count=2)
+    (mine,), (other,) = (worker["norms"]["parts"] for worker in said)
+    drifted = [worker["norms_apart"]["parts"][0] for worker in said]
+    assert mine == other and said[0]["norms"] == said[1]["norms"]
+    assert np.abs(np.subtract(*drifted)).max() > 1e-3
+    assert np.allclose(np.average(drifted, 0, weights=[8, 7]), mine, atol=1e-5)
+
+
 SAME = (
     "regularized",
     "many_steps",
@@ -229,6 +251,32 @@ def test_of_two_workers_the_chief_alone_leaves_something(tmp_path):
         worker["exported"].pop("written")
         assert max(worker["exported"].values()) < 1e-5 and worker["saved_model"]["exported"] < 1e-5
     assert said[0]["saved_model"]["parts"] == said[1]["saved_model"]["parts"]
+
+
+@pytest.mark.slow
+def test_of_two_workers_the_chief_alone_writes_a_run_and_a_page_and_each_row_counts_once(photo_folder, tmp_path):
+    for name in ("workers", "one"):
+        shutil.copytree(photo_folder, tmp_path / name / "photos")
+    first, second = (worker["reported"] for worker in
+                     replicas.run("workers", "reported", arguments=[tmp_path / "workers"], count=2))
+    one = replicas.reported(tmp_path / "one")
+    assert sorted(os.listdir(tmp_path / "workers")) == ["0", "photos"]  # though the second was given "1"
+    assert sorted(os.listdir(tmp_path / "workers" / "0")) == ["report.html", "run"]
+    assert second["path"].endswith("1/report.html")
+    assert first["labels"] == second["labels"] == one["labels"] == [12, 33]
+    assert same(one, first, "value", "loss", "predict") and first["predict"] == second["predict"]
+    model = kt.load(tmp_path / "workers" / "0" / "run")
+    assert np.allclose(model.predict(replicas.task(5)[0], verbose=0), first["predict"], atol=1e-5)
+    history = [(tmp_path / name / "0" / "run" / "history.csv").read_text().splitlines() for name in ("workers", "one")]
+    assert len(history[0]) == len(history[1]) == 3
+    pages = [words((tmp_path / name / "0" / "report.html").read_text()) for name in ("workers", "one")]
+    assert pages[0] == pages[1] and "12" in pages[0]
+
+
+def words(page):
+    """The words of a page, without those in plots."""
+    page = re.sub(r"<(svg|style).*?</\1>", "", page, flags=re.DOTALL)
+    return re.sub(r"<[^>]*>", " ", page).split()
 
 
 @pytest.mark.slow

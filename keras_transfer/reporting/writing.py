@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-from .. import _check
+from .. import _check, distributing
 from .._files import atomic
 from ..assembling import heads_of
 from ..evaluating import answers as answers_of
@@ -23,7 +23,7 @@ def report(model, dataset, path, *, history=None, comparison=None):
     (Wilson), the figures of each class, what was taken for what, the calibration of the probabilities, and the most
     confident mistakes with what the network looked at; for numbers the errors and predicted over true values. A model
     card says what it was made with and, from the figures, what its limits are. Missing labels are left out and
-    counted; sample weights play no part.
+    counted; sample weights play no part. Several workers all have to call it, and the chief writes the page.
 
     Args:
         model: what `kt.attach` returned, trained.
@@ -65,8 +65,8 @@ def write(model, dataset, path, *, history=None, about, answers=None):
     """
     for module in ("matplotlib", "jinja2"):
         _check.extra(module, "report")
-    path = pathlib.Path(path)
-    if path.is_dir():
+    path, chief = pathlib.Path(path), distributing.is_chief(model.distribute_strategy)
+    if chief and path.is_dir():
         raise IsADirectoryError(
             f"{str(path)!r} is a folder. Give the name of a file, such as {os.path.join(str(path), 'report.html')!r}."
         )
@@ -86,8 +86,9 @@ def write(model, dataset, path, *, history=None, about, answers=None):
         limits=limits(parts, about),
         together=together(parts, logs, about),
     )
-    with atomic(path) as file:
-        file.write(page.encode("utf-8"))
+    if chief:
+        with atomic(path) as file:
+            file.write(page.encode("utf-8"))
     return Report(path)
 
 
