@@ -156,9 +156,9 @@ def test_real_networks_have_equal_losses_at_every_share(calibrated, sets, name):
         tested = valid if share == 1.0 else None
         ways = [(TENSORFLOW, unchanged), (TENSORFLOW, other_order), (OPENVINO, unchanged)][:3 if share == 1.0 else 2]
         whole, cached, control, *fast = compared(model, train, tested, lambda: keras.optimizers.SGD(rate), *ways)
-        fall = 1 - whole[0, -1] / whole[0, 0]
-        print(f"{name}, {share:.0%} frozen, rate {rate:.1e}: the loss falls by {fall:.1e}")
-        assert fall > 1e-3  # a hundred times what they may differ by
+        change = whole[0, -1] / whole[0, 0] - 1
+        print(f"{name}, {share:.0%} frozen, rate {rate:.1e}: the loss changes by {change:.1e}")
+        assert abs(change) > 1e-3  # a hundred times what they may differ by; it may rise where live blocks drop their paths
         assert difference(whole, cached) < 1e-5 and difference(whole, control) > 1e-3
         assert all(difference(whole, each) < 1e-3 for each in fast)
     before, found = model.get_weights(), []
