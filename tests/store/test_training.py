@@ -13,6 +13,7 @@ from keras_transfer.store.training import on_features
 from support import bare, colour_task, pixels, spoken_digits
 
 NETWORKS = ["MobileNetV2", "ResNet50", "EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "VGG16"]
+FALL = {"VGG16": 1e-2}  # which has no norms: its batches pull in other directions, so that less comes of it
 TENSORFLOW, OPENVINO = kt.Store(engine="tensorflow"), kt.Store(engine="openvino")
 
 
@@ -39,7 +40,7 @@ def losses(learner, train, valid, optimizer, epochs=3):
     return np.array([history[name] for name in ("loss", "val_loss") if name in history])
 
 
-def rate_for(model, train, fall=3e-3, steps=8):
+def rate_for(model, train, fall, steps=8):
     """The rate of SGD at which the loss falls by that share in so many steps, to the first order."""
     x, y = (np.concatenate(column) for column in zip(*train.as_numpy_iterator()))
     with tf.GradientTape() as tape:
@@ -152,7 +153,7 @@ def test_real_networks_have_equal_losses_at_every_share(calibrated, sets, name):
     model.compile(optimizer="sgd", **kt.objectives(model))
     for share in (1.0, 0.5, 0.8):
         frozen(model, share)
-        rate = rate_for(model, train)
+        rate = rate_for(model, train, FALL.get(name, 3e-3))
         tested = valid if share == 1.0 else None
         ways = [(TENSORFLOW, unchanged), (TENSORFLOW, other_order), (OPENVINO, unchanged)][:3 if share == 1.0 else 2]
         whole, cached, control, *fast = compared(model, train, tested, lambda: keras.optimizers.SGD(rate), *ways)
